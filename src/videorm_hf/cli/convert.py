@@ -1,0 +1,93 @@
+"""`videorm convert`: an image reward or CLIP checkpoint to a VIDEORM folder."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+class TemporalShift(StrEnum):
+    """Where the image tower exchanges channels between frames."""
+
+    residual = "residual"
+    block = "block"
+    none = "none"
+
+
+class TemporalHead(StrEnum):
+    """The module over frame features."""
+
+    transformer = "transformer"
+    conv1d = "conv1d"
+    lstm = "lstm"
+    mean = "mean"
+
+
+class Dtype(StrEnum):
+    """What weights are stored in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="HPS v2 or open_clip checkpoint file; open_clip name with its weights (ViT-H-14:laion2b_s32b_b79k, "
+            "hf-hub:org/name); or transformers CLIPModel, a folder or hub id (PickScore)."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="open_clip's architecture of a checkpoint file, such as ViT-B-32, where it cannot be told."),
+    ] = None,
+    num_frames: Annotated[int, typer.Option(min=1, help="Frames sampled from each clip.")] = 8,
+    temporal_shift: Annotated[TemporalShift, typer.Option(help="Where frames exchange channels.")] = (
+        TemporalShift.residual
+    ),
+    temporal_head: Annotated[
+        TemporalHead, typer.Option(help="Module over frame features.")
+    ] = TemporalHead.transformer,
+    dtype: Annotated[Dtype, typer.Option(help="What to store weights in.")] = Dtype.float32,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a transformers hub id.")] = None,
+    license: Annotated[str | None, typer.Option(help="The source's licence, where its own card does not say.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it holds a VIDEORM.")] = False,
+) -> None:
+    """Make a VIDEORM folder from an image reward or CLIP checkpoint; only the temporal head is new."""
+    # Imported here: open_clip takes seconds, which `videorm --help` need not wait for.
+    from videorm_hf.models.conversion import ConversionError, ConversionReport, convert_checkpoint
+
+    try:
+        report: ConversionReport = convert_checkpoint(
+            source,
+            out,
+            architecture=architecture,
+            num_frames=num_frames,
+            temporal_shift=temporal_shift.value,
+            temporal_head=temporal_head.value,
+            dtype=dtype.value,
+            revision=revision,
+            license=license,
+            overwrite=overwrite,
+        )
+    except ConversionError as error:
+        typer.secho(f"Error: {error}", err=True, fg="red")
+        raise typer.Exit(1) from error
+
+    table = Table(show_header=False, box=None)
+    for name, value in {
+        "source": f"{report.source} ({report.source_kind}, {report.architecture}, licence {report.license})",
+        "taken over": f"all {report.num_source_tensors} tensors, {report.num_converted_parameters:,} parameters",
+        "new, untrained": f"temporal head: {len(report.fresh_parameters)} tensors, {report.num_fresh_parameters:,} parameters",
+        "stored in": f"{report.dtype}, {report.out}",
+        **{f"note {index}": note for index, note in enumerate(report.notes, start=1)},
+    }.items():
+        table.add_row(f"[bold]{name}[/]", escape(value))
+    Console().print(table)

@@ -1,0 +1,89 @@
+"""`videorm score`: rewards of video files, as a table on the terminal and as JSONL, CSV or Parquet on disk."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from videorm_hf.scoring.runner import ScoringOptions, score_table
+from videorm_hf.scoring.tables import Row, check_format, read_pairs
+
+_MAX_TABLE_ROWS = 50
+
+
+def score(
+    model: Annotated[str, typer.Argument(help="Folder or Hub id of a VIDEORM.")],
+    videos: Annotated[
+        list[Path] | None, typer.Argument(help="Video files; the same as --videos.", show_default=False)
+    ] = None,
+    more_videos: Annotated[
+        list[Path] | None, typer.Option("--videos", help="A video file; further ones may follow it.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="The prompt that all videos are scored for.")] = None,
+    pairs_file: Annotated[
+        Path | None, typer.Option("--input", help="Table (.jsonl, .csv, .parquet) with the columns video and prompt.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Table to write (.jsonl, .csv, .parquet).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an output that was interrupted.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:1.  [default: the GPU if any]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Such as bfloat16.  [default: the checkpoint's]")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Videos in one forward pass.")] = 8,
+    num_frames: Annotated[int | None, typer.Option(min=1, help="Frames sampled from each video.")] = None,
+    num_workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that decoding one video may take.")] = 120.0,
+) -> None:
+    """Score videos for prompts.
+
+    A video that cannot be read is a row with a named reason, and the run goes on.
+    Exit code: 0 if every row was scored, 1 if some were not, 2 if the command cannot be run as given.
+    """
+    logging.basicConfig(level=logging.WARNING)
+    options = ScoringOptions(batch_size, num_frames, num_workers, timeout, device, dtype)
+    try:
+        pairs, folder = _pairs([*(more_videos or []), *(videos or [])], prompt, pairs_file)
+        if output is not None:
+            check_format(output)
+        if resume and (output is None or overwrite):
+            raise ValueError("--resume needs --output and excludes --overwrite")
+        rows = score_table(model, pairs, output, folder=folder, options=options, resume=resume, overwrite=overwrite)
+    except (ValueError, OSError) as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        raise typer.Exit(2) from error
+    if rows:
+        _show(rows, output)
+    if any(row["error"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _pairs(videos: list[Path], prompt: str | None, pairs_file: Path | None) -> tuple[list[Row], Path]:
+    """Return the rows to score and the folder that relative paths start from."""
+    if pairs_file is not None:
+        if videos or prompt is not None:
+            raise ValueError("give either --input or --videos with --prompt, not both")
+        return read_pairs(pairs_file), pairs_file.parent
+    if not videos or not prompt:
+        raise ValueError("give --videos with --prompt, or --input")
+    return [{"video": str(video), "prompt": prompt} for video in videos], Path()
+
+
+def _show(rows: list[Row], output: Path | None) -> None:
+    """Show the scores on a terminal, the summary everywhere."""
+    console = Console()
+    if output is None or console.is_terminal:
+        table = Table("video", "prompt", "reward")
+        for row in rows[: None if output is None else _MAX_TABLE_ROWS]:
+            cell = Text(row["error"], style="red") if row["error"] else Text(f"{row['reward']:.4f}")
+            table.add_row(Text(row["video"]), Text(row["prompt"]), cell)
+        console.print(table)
+    reasons = Counter(row["error"] for row in rows if row["error"])
+    failed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    summary = [f"{len(rows) - reasons.total()} of {len(rows)} videos scored"]
+    summary += [f"not scored: {failed}"] if failed else []
+    summary += [f"written to {output}"] if output else []
+    console.print("; ".join(summary), highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Models and the conversion of published checkpoints into them."""

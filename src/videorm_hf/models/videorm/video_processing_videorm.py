@@ -1,0 +1,290 @@
+"""VideoRMVideoProcessor: clips in any form to normalised frames, with gradients where the input has them.
+
+Preprocessing is HPS v2's (Wu et al. 2023, `ResizeMaxSize` of open_clip): longest side to 224, bicubic with antialias, zero padding to
+a square, CLIP's mean and standard deviation. Frames are sampled uniformly by time (video_decoding_videorm.py).
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from torchvision.transforms.v2 import functional as tvF
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
+from transformers.processing_utils import VideosKwargs
+from transformers.utils import TensorType
+from transformers.video_processing_utils import BaseVideoProcessor
+
+from .video_decoding_videorm import read_frames, uniform_indices
+
+
+class VideoRMVideoProcessorKwargs(VideosKwargs, total=False):
+    """Arguments of [`VideoRMVideoProcessor`] beyond those of every video processor.
+
+    Args:
+        pad_size (`dict[str, int]`):
+            Height and width of the square that clips are padded to.
+    """
+
+    pad_size: dict[str, int] | None
+
+
+class VideoRMVideoProcessor(BaseVideoProcessor):
+    """Turn clips into `pixel_values_videos` of shape `(batch_size, num_frames, 3, 224, 224)`.
+
+    A clip is a file path, encoded bytes, a value of a `datasets` `Video` column (decoded or not), an array or tensor `(T, H, W, C)` or
+    `(T, C, H, W)`, or a list of PIL images or of single-frame arrays. Integer values are 0-255, floating ones [0, 1]. A list of
+    clips, or an array `(B, T, ...)`, is a batch. Tensors stay on their device and keep their gradients.
+
+    Args:
+        num_frames (`int`, defaults to 8):
+            Frames sampled from each clip, uniformly by time.
+        size (`dict[str, int]`, defaults to `{"longest_edge": 224}`):
+            Length of the longest side after resizing.
+        pad_size (`dict[str, int]`, defaults to `{"height": 224, "width": 224}`):
+            Size that clips are padded to with black, evenly on both sides.
+
+    Example:
+
+    ```python
+    >>> from videorm_hf import VideoRMVideoProcessor
+
+    >>> processor = VideoRMVideoProcessor()
+    >>> processor(["a.mp4", "b.gif"])["pixel_values_videos"].shape
+    torch.Size([2, 8, 3, 224, 224])
+    ```
+    """
+
+    resample = PILImageResampling.BICUBIC
+    size = {"longest_edge": 224}
+    default_to_square = False
+    pad_size = {"height": 224, "width": 224}
+    image_mean = OPENAI_CLIP_MEAN
+    image_std = OPENAI_CLIP_STD
+    do_resize = True
+    do_pad = True
+    do_rescale = True
+    do_normalize = True
+    do_convert_rgb = True
+    do_sample_frames = True
+    num_frames = 8
+    valid_kwargs = VideoRMVideoProcessorKwargs
+    model_input_names = ["pixel_values_videos", "frame_mask"]
+
+    def preprocess(
+        self,
+        videos: Any,
+        num_frames: int | None = None,
+        do_sample_frames: bool | None = None,
+        do_resize: bool | None = None,
+        do_rescale: bool | None = None,
+        do_normalize: bool | None = None,
+        input_data_format: str | None = None,
+        device: str | torch.device | None = None,
+        return_tensors: str | TensorType | None = "pt",
+    ) -> BatchFeature:
+        """Sample, resize, pad and normalise clips; what is not given is taken from the processor.
+
+        Args:
+            videos:
+                One clip or a batch; the class docstring lists the forms.
+            num_frames (`int`, *optional*):
+                Frames to sample from each clip; frames of a shorter clip are repeated.
+            do_sample_frames (`bool`, *optional*):
+                With `False`, all frames of clips that are decoded already are kept, and shorter clips are padded.
+            do_resize (`bool`, *optional*):
+                Resize to `size` and pad to `pad_size`. With `False`, frames must have one size already.
+            do_rescale (`bool`, *optional*):
+                Divide integer frames by 255. With `False` and `do_normalize=False` they stay `uint8`.
+            do_normalize (`bool`, *optional*):
+                Subtract CLIP's mean and divide by its standard deviation.
+            input_data_format (`"channels_first"` or `"channels_last"`, *optional*):
+                Layout of arrays, where it cannot be told from their shape.
+            device (`str` or `torch.device`, *optional*):
+                Where to resize and normalise. Defaults to where the frames are.
+            return_tensors (`str`, *optional*, defaults to `"pt"`):
+                `"pt"` or `"np"`.
+
+        Returns:
+            `BatchFeature` with `pixel_values_videos` of shape `(batch_size, num_frames, 3, height, width)` and, only where clips of
+            different lengths were padded, `frame_mask` (`bool`, `(batch_size, num_frames)`), true for real frames.
+
+        Raises:
+            VideoDecodingError: If a file cannot be read; `.reason` names why.
+            ValueError: If frames have an impossible shape or range.
+            TypeError: If an input is none of the known forms.
+        """
+        num_frames = self.num_frames if num_frames is None else num_frames
+        if num_frames < 1:
+            raise ValueError(f"num_frames must be at least 1, got {num_frames}.")
+        sample = self.do_sample_frames if do_sample_frames is None else do_sample_frames
+        do_rescale = self.do_rescale if do_rescale is None else do_rescale
+        do_normalize = self.do_normalize if do_normalize is None else do_normalize
+        if do_normalize and not do_rescale:
+            raise ValueError("do_normalize=True needs do_rescale=True: the mean and deviation are those of [0, 1] values.")
+
+        clips = [_to_frames(video, num_frames if sample else None, input_data_format) for video in _as_batch(videos)]
+        clips = [clip if device is None else clip.to(device) for clip in clips]
+        if self.do_resize if do_resize is None else do_resize:
+            clips = [self._resize_and_pad(clip) for clip in clips]
+        batch, frame_mask = _stack(clips)
+        if do_rescale and not batch.is_floating_point():
+            batch = batch.to(torch.float32) * self.rescale_factor
+        if do_normalize:
+            batch = tvF.normalize(batch, self.image_mean, self.image_std)
+        data = {"pixel_values_videos": batch}
+        if frame_mask is not None:
+            data["frame_mask"] = frame_mask
+        return BatchFeature(data=data, tensor_type=return_tensors)
+
+    def _resize_and_pad(self, frames: torch.Tensor) -> torch.Tensor:
+        """Bring frames `(T, 3, H, W)` to the target size without distorting them."""
+        height, width = frames.shape[-2:]
+        scale = self.size["longest_edge"] / max(height, width)
+        if scale != 1:
+            target = (max(1, round(height * scale)), max(1, round(width * scale)))
+            if frames.is_floating_point():
+                # Bicubic overshoots. Eight-bit images saturate after each direction, so floating ones must too.
+                frames = _resize(_resize(frames, (height, target[1])).clamp(0, 1), target).clamp(0, 1)
+            else:
+                frames = _resize(frames, target)
+        if not self.do_pad:
+            return frames
+        extra_height = self.pad_size["height"] - frames.shape[-2]
+        extra_width = self.pad_size["width"] - frames.shape[-1]
+        left, top = extra_width // 2, extra_height // 2
+        return tvF.pad(frames, [left, top, extra_width - left, extra_height - top])
+
+
+def _resize(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize frames `(T, 3, H, W)` as Pillow does."""
+    return tvF.resize(frames, list(size), interpolation=tvF.InterpolationMode.BICUBIC, antialias=True)
+
+
+def _as_batch(videos: Any) -> list[Any]:
+    """Tell one clip from a batch of clips."""
+    if isinstance(videos, (np.ndarray, torch.Tensor)):
+        if videos.ndim not in (4, 5):
+            raise ValueError(
+                "An array of frames must have 4 dimensions (one clip) or 5 (a batch of clips), got "
+                f"{tuple(videos.shape)}. A single image is a clip of one frame: add a leading dimension."
+            )
+        return list(videos) if videos.ndim == 5 else [videos]
+    if isinstance(videos, Sequence) and not isinstance(videos, (str, bytes)):
+        if len(videos) == 0:
+            raise ValueError("Expected at least one clip, got an empty list.")
+        return [videos] if _is_single_frame(videos[0]) else list(videos)
+    return [videos]
+
+
+def _is_single_frame(value: Any) -> bool:
+    """Tell whether a list item is a frame, so that the list is a clip."""
+    return isinstance(value, PIL.Image.Image) or (
+        isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim in (2, 3)
+    )
+
+
+def _to_frames(video: Any, num_frames: int | None, data_format: str | None) -> torch.Tensor:
+    """Read one clip, in any form, as RGB frames `(T, 3, H, W)`: `num_frames` of them, or all with `None`."""
+    if type(video).__name__ == "VideoDecoder":  # a decoded value of a `datasets` Video column
+        video = _source_of_decoder(video)
+    if isinstance(video, dict):
+        video = video["bytes"] if video.get("bytes") is not None else video["path"]
+    if isinstance(video, (str, os.PathLike, bytes)):
+        if num_frames is None:
+            raise ValueError("do_sample_frames=False needs clips that are decoded already, got a file.")
+        return torch.from_numpy(read_frames(video, num_frames).frames).permute(0, 3, 1, 2)
+    if isinstance(video, Sequence) and not isinstance(video, (str, bytes)):
+        video = _stack_frames(video)
+    if isinstance(video, np.ndarray):
+        video = torch.from_numpy(np.ascontiguousarray(video))
+        data_format = data_format or _infer_data_format(video, prefer="channels_last")
+    if not isinstance(video, torch.Tensor):
+        raise TypeError(
+            f"Expected a path, bytes, a datasets Video value, an array, a tensor or PIL frames, got {type(video).__name__}."
+        )
+    frames = _to_rgb(_channels_first(video, data_format))
+    if num_frames is not None and len(frames) != num_frames:
+        frames = frames[torch.from_numpy(uniform_indices(len(frames), num_frames)).to(frames.device)]
+    return frames
+
+
+def _source_of_decoder(decoder: Any) -> Any:
+    """Give the encoded source behind a torchcodec decoder, so that it scores exactly as the file does."""
+    source = getattr(decoder, "_hf_encoded", None)
+    if source and (source.get("bytes") is not None or (source.get("path") and os.path.exists(source["path"]))):
+        return source
+    return decoder.get_frames_in_range(0, len(decoder)).data
+
+
+def _stack_frames(images: Sequence[Any]) -> np.ndarray | torch.Tensor:
+    """Stack single frames of one size into a clip."""
+    if all(isinstance(image, torch.Tensor) for image in images):
+        return torch.stack(list(images))
+    has_alpha = any(isinstance(image, PIL.Image.Image) and image.has_transparency_data for image in images)
+    mode = "RGBA" if has_alpha else "RGB"
+    arrays = [np.asarray(image.convert(mode) if isinstance(image, PIL.Image.Image) else image) for image in images]
+    if len({array.shape for array in arrays}) > 1:
+        raise ValueError(f"All frames of a clip must have one size, got {sorted({array.shape for array in arrays})}.")
+    return np.stack(arrays)
+
+
+def _infer_data_format(frames: torch.Tensor, prefer: str) -> str:
+    """Tell `(T, C, H, W)` from `(T, H, W, C)`; a shape that fits both is read as is usual for its type."""
+    first, last = frames.shape[1] in (1, 3, 4), frames.shape[-1] in (1, 3, 4)
+    if first and last:
+        return prefer
+    if not first and not last:
+        raise ValueError(
+            f"A clip must be (T, C, H, W) or (T, H, W, C) with 1, 3 or 4 channels, got {tuple(frames.shape)}."
+        )
+    return "channels_first" if first else "channels_last"
+
+
+def _channels_first(frames: torch.Tensor, data_format: str | None) -> torch.Tensor:
+    """Check shape and range; bring frames to `(T, C, H, W)`, integers as `uint8`."""
+    if frames.ndim != 4 or 0 in frames.shape:
+        raise ValueError(f"A clip must have 4 dimensions, none of them empty, got {tuple(frames.shape)}.")
+    data_format = data_format or _infer_data_format(frames, prefer="channels_first")
+    if data_format == "channels_last":
+        frames = frames.permute(0, 3, 1, 2)
+    # An image model's output overshoots by rounding; anything further is another range.
+    tolerance = 1e-2 if frames.is_floating_point() else 0
+    low, high = frames.detach().amin().item(), frames.detach().amax().item()
+    limit = 1 if frames.is_floating_point() else 255
+    if not (low >= -tolerance and high <= limit + tolerance):
+        kind = "Floating-point frames must lie in [0, 1]" if limit == 1 else "Integer frames must lie in 0-255"
+        raise ValueError(f"{kind}, got values from {low:g} to {high:g}.")
+    return frames if frames.is_floating_point() else frames.to(torch.uint8)
+
+
+def _to_rgb(frames: torch.Tensor) -> torch.Tensor:
+    """Repeat grey frames, lay transparent ones on white as transformers does."""
+    if frames.shape[1] == 1:
+        return frames.expand(-1, 3, -1, -1)
+    if frames.shape[1] == 4:
+        scale = 1 if frames.is_floating_point() else 255
+        rgb, alpha = frames[:, :3].float(), frames[:, 3:].float() / scale
+        rgb = rgb * alpha + scale * (1 - alpha)
+        return rgb.to(frames.dtype) if frames.is_floating_point() else rgb.round().to(torch.uint8)
+    return frames
+
+
+def _stack(clips: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Batch clips, padding shorter ones with black frames at the end; the mask is true for real frames."""
+    sizes = {tuple(clip.shape[1:]) for clip in clips}
+    if len(sizes) > 1:
+        raise ValueError(f"Clips of one batch must have one size when they are not resized, got {sorted(sizes)}.")
+    lengths = [len(clip) for clip in clips]
+    longest = max(lengths)
+    if min(lengths) == longest:
+        return torch.stack(clips), None
+    padded = [torch.nn.functional.pad(clip, (0, 0, 0, 0, 0, 0, 0, longest - len(clip))) for clip in clips]
+    frame_mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    return torch.stack(padded), frame_mask.to(padded[0].device)
+
+
+__all__ = ["VideoRMVideoProcessor"]

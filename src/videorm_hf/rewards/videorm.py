@@ -1,0 +1,101 @@
+"""VideoRMReward: VIDEORM as a reward that looks at the whole clip at once (Wu et al. 2024, NeurIPS)."""
+
+import os
+from typing import Any, Self
+
+import torch
+from transformers import AutoModel, AutoProcessor
+
+from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
+from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
+from videorm_hf.rewards.base import Reward
+
+
+# Embeddings of this many prompts are kept: 40 MB for a ViT-H/14 text tower.
+_MAX_CACHED_PROMPTS = 10_000
+
+
+class VideoRMReward(Reward):
+    """Score videos by the cosine of a VIDEORM.
+
+    Each distinct prompt is encoded once. Of a longer video, `num_frames` frames are scored, spread uniformly.
+
+    Args:
+        model ([`VideoRMModel`]):
+            The reward model. It is frozen and set to evaluation.
+        processor ([`VideoRMProcessor`]):
+            Its processor.
+        num_frames (`int`, *optional*):
+            Frames scored. Defaults to the model's `config.num_frames`.
+
+    Raises:
+        ValueError: If `num_frames` is not between 1 and the model's `max_frames`.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from videorm_hf.rewards import VideoRMReward
+
+    >>> reward = VideoRMReward.from_pretrained("path/to/videorm")
+    >>> frames = torch.rand(2, 16, 3, 64, 96, requires_grad=True)
+    >>> rewards = reward(frames, ["a corgi on a skateboard", "a cat asleep"])
+    >>> rewards.mean().backward()
+    ```
+    """
+
+    def __init__(self, model: VideoRMModel, processor: VideoRMProcessor, num_frames: int | None = None) -> None:
+        super().__init__()
+        num_frames = model.config.num_frames if num_frames is None else num_frames
+        if not 1 <= num_frames <= model.config.max_frames:
+            raise ValueError(
+                f"num_frames must be between 1 and the model's max_frames={model.config.max_frames}, got {num_frames}."
+            )
+        self.model = model.eval().requires_grad_(False)
+        self.processor = processor
+        self.num_frames = num_frames
+        self._text_embeds: dict[str, torch.Tensor] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], num_frames: int | None = None, **kwargs: Any
+    ) -> Self:
+        """Load model and processor from a folder or Hub id; `kwargs` reach `AutoModel.from_pretrained`."""
+        model = AutoModel.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        if model.config.model_type != VideoRMModel.config_class.model_type:
+            raise ValueError(
+                f"{str(pretrained_model_name_or_path)!r} holds a {model.config.model_type!r} model, expected a VIDEORM. "
+                "Convert CLIP-like checkpoints with `videorm convert SOURCE OUT`."
+            )
+        hub_kwargs = {key: kwargs[key] for key in ("cache_dir", "revision", "token", "trust_remote_code") if key in kwargs}
+        return cls(model, AutoProcessor.from_pretrained(pretrained_model_name_or_path, **hub_kwargs), num_frames)
+
+    @property
+    def name(self) -> str:
+        """`"videorm"`."""
+        return "videorm"
+
+    def forward(self, frames: torch.FloatTensor, prompts: list[str], **columns: Any) -> torch.FloatTensor:
+        """Score videos; see [`Reward`]. Rewards lie in [-1, 1]."""
+        if frames.ndim != 5 or len(frames) != len(prompts):
+            raise ValueError(
+                "Expected frames (batch_size, num_frames, 3, height, width) and one prompt a video, got frames of shape "
+                f"{tuple(frames.shape)} and {len(prompts)} prompts."
+            )
+        inputs = self.processor.video_processor(
+            frames, num_frames=self.num_frames, input_data_format="channels_first", device=self.model.device
+        )
+        video_embeds = self.model.get_video_embeds(inputs["pixel_values_videos"])
+        return (video_embeds * self._encode_prompts(prompts).to(video_embeds.device)).sum(dim=-1)
+
+    @torch.no_grad()
+    def _encode_prompts(self, prompts: list[str]) -> torch.Tensor:
+        """Return text embeddings `(B, D)`, computing those of prompts not seen before."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._text_embeds]
+        if new:
+            inputs = self.processor(text=new).to(self.model.device)
+            self._text_embeds.update(zip(new, self.model.get_text_embeds(**inputs), strict=True))
+        text_embeds = torch.stack([self._text_embeds[prompt].to(self.model.device) for prompt in prompts])
+        while len(self._text_embeds) > _MAX_CACHED_PROMPTS:
+            self._text_embeds.pop(next(iter(self._text_embeds)))
+        return text_embeds

