@@ -7,7 +7,6 @@ import pytest
 
 from tests.factories import tiny_videorm_folder
 
-
 PROJECT = Path(__file__).resolve().parents[1]
 
 

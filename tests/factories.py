@@ -11,7 +11,12 @@ from videorm_hf.models.open_clip_layout import clip_tokenizer
 
 def tiny_videorm_config(**overrides: Any) -> VideoRMConfig:
     """A VIDEORM of two-layer towers, 224 x 224 pixels and CLIP's true vocabulary."""
-    tower: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    tower: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     tower["initializer_range"] = 0.2  # lively enough that a tiny tower tells images apart
     fields: dict[str, Any] = {
         "text_config": tower,

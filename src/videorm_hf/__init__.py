@@ -11,7 +11,6 @@ from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError
 from videorm_hf.models.videorm.video_processing_videorm import VideoRMVideoProcessor
 
-
 AutoConfig.register("videorm", VideoRMConfig, exist_ok=True)
 AutoModel.register(VideoRMConfig, VideoRMModel, exist_ok=True)
 AutoProcessor.register(VideoRMConfig, VideoRMProcessor, exist_ok=True)

@@ -1,7 +1,7 @@
 """Run the documentation: a pytest plugin that gives every code block the files it names, at tiny sizes.
 
 Loaded by `make check`: `python -m pytest -p tests.docs.snippets --markdown-docs README.md ...`. Each Python block runs
-in a folder of its own that holds the models and clips that the text names; a block marked `continuation` sees the block
+in a folder of its own that holds the models and clips that the text names; a block marked `continuation` sees the one
 before it.
 """
 

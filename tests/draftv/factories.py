@@ -11,8 +11,9 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
-from draftv_trainer import DRaFTVConfig
 from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
+
+from draftv_trainer import DRaFTVConfig
 
 WORDS = "a an the red green blue dog cat bird circle square runs jumps falls left right up down in on grass".split()
 PROMPTS = ["a red dog runs", "a blue cat"]

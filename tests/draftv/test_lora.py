@@ -53,7 +53,9 @@ def test_lora_is_float32_on_a_bfloat16_denoiser_whose_type_stays():
     [
         None,
         LoraConfig(r=2, lora_alpha=7, target_modules=["to_q", "to_v"]),
-        LoraConfig(r=4, lora_alpha=4, use_rslora=True, target_modules=["to_q"], rank_pattern={"blocks.0.attn1.to_q": 2}),
+        LoraConfig(
+            r=4, lora_alpha=4, use_rslora=True, target_modules=["to_q"], rank_pattern={"blocks.0.attn1.to_q": 2}
+        ),
         LoraConfig(r=3, lora_alpha=5, target_modules=r".*attn1\.to_(q|k)"),
     ],
 )
@@ -94,7 +96,7 @@ def test_file_names_the_component_and_holds_the_settings(tmp_path):
     path = save_lora(trained_like(LoraConfig(r=2, lora_alpha=7, target_modules=["to_q"])), tmp_path)
     with safe_open(path, framework="pt") as file:
         settings = json.loads(file.metadata()[METADATA_KEY])
-        assert all(key.startswith("transformer.blocks.") for key in file.keys())  # noqa: SIM118
+        assert all(key.startswith("transformer.blocks.") for key in file.keys())
     assert settings["transformer.lora_alpha"] == 7
     assert settings["transformer.r"] == 2
 
@@ -131,7 +133,10 @@ def test_restore_reads_every_bit_back(tmp_path):
     [
         (LoraConfig(r=2, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"]), "got shape .*expected"),
         (LoraConfig(r=4, lora_alpha=4, target_modules=["to_q"]), "belongs to another pipeline"),
-        (LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"]), "lora_alpha=4.*expected 8"),
+        (
+            LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"]),
+            "lora_alpha=4.*expected 8",
+        ),
     ],
 )
 def test_a_lora_of_other_settings_is_an_error(tmp_path, peft_config, message):

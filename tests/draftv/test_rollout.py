@@ -10,7 +10,6 @@ from tests.draftv.factories import PROMPTS, motion, redness
 from tests.factories import tiny_processor, tiny_videorm
 from videorm_hf.rewards import VideoRMReward
 
-
 FRAMES = torch.rand(2, 5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
 

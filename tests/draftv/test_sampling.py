@@ -5,7 +5,6 @@ import torch
 
 from draftv_trainer.lora import add_lora
 from draftv_trainer.sampling import sample, sample_with_grad
-
 from tests.draftv.factories import (
     PROMPTS,
     TINY_SIZE,
@@ -16,7 +15,6 @@ from tests.draftv.factories import (
     tiny_wan,
     unipc_flow_scheduler,
 )
-
 
 STEPS = 4
 SCHEDULERS = [unipc_flow_scheduler, euler_flow_scheduler]
@@ -114,12 +112,12 @@ def test_gradient_of_one_weight_agrees_with_finite_differences():
     name = max(gradients, key=lambda key: gradients[key].abs().max().item())
     index = gradients[name].abs().argmax()
     weight = dict(pipe.transformer.named_parameters())[name].data.view(-1)
-    start, step, values = weight[index].item(), 1e-2, []
+    start, step, values = weight[index].item(), 3e-3, []
     for shifted in (start + step, start - step):
         weight[index] = shifted
         values.append(redness(infer(pipe, STEPS), PROMPTS).double().sum().item())
     expected = (values[0] - values[1]) / (2 * step)
-    assert gradients[name].view(-1)[index].item() == pytest.approx(expected, rel=0.02)
+    assert gradients[name].view(-1)[index].item() == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize("mode", [True, False])

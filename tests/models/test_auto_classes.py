@@ -12,7 +12,6 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, AutoVideoProcesso
 from tests.factories import tiny_videorm_folder
 from videorm_hf import VideoRMConfig, VideoRMModel, VideoRMProcessor, VideoRMVideoProcessor
 
-
 # A folder on the import path that hides the package, as on a machine where it was never installed.
 _HIDE_PACKAGE = """
 import importlib.abc, sys

@@ -9,7 +9,6 @@ from transformers import AutoModel, CLIPConfig, CLIPModel
 from tests.factories import tiny_videorm
 from videorm_hf.models.videorm.modeling_videorm import temporal_shift
 
-
 HEADS = ["transformer", "conv1d", "lstm", "mean"]
 
 
@@ -166,7 +165,9 @@ def test_pixel_gradient_agrees_with_a_finite_difference():
     model(moving, **text).rewards.sum().backward()
     step = 1e-5
     with torch.no_grad():
-        difference = model(moving + step * direction, **text).rewards - model(moving - step * direction, **text).rewards
+        difference = (
+            model(moving + step * direction, **text).rewards - model(moving - step * direction, **text).rewards
+        )
     expected = (moving.grad * direction).sum().item()
     assert difference.item() / (2 * step) == pytest.approx(expected, rel=1e-5)
 

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from transformers import CLIPConfig, CLIPModel
 
 from tests.factories import tiny_processor, tiny_videorm
 from videorm_hf.rewards import VideoRMReward
 
-
+TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 PROMPTS = ["a corgi on a skateboard", "a cat asleep"]
 
 
@@ -32,7 +33,12 @@ def test_each_prompt_is_encoded_once(monkeypatch):
     model = tiny_videorm()
     encoded = []
     original = model.get_text_embeds
-    monkeypatch.setattr(model, "get_text_embeds", lambda **inputs: encoded.append(len(inputs["input_ids"])) or original(**inputs))
+
+    def counted(**inputs):
+        encoded.append(len(inputs["input_ids"]))
+        return original(**inputs)
+
+    monkeypatch.setattr(model, "get_text_embeds", counted)
     reward = VideoRMReward(model, tiny_processor(), num_frames=2)
     first = reward(colourful_frames(3, 2), [PROMPTS[0], PROMPTS[1], PROMPTS[0]])
     second = reward(colourful_frames(3, 2), [PROMPTS[0], PROMPTS[1], PROMPTS[0]])
@@ -48,10 +54,12 @@ def test_loads_from_a_folder(videorm_folder):
 
 def test_wrong_input_is_an_error(videorm_folder, tmp_path):
     reward = VideoRMReward.from_pretrained(videorm_folder)
-    with pytest.raises(ValueError, match="one prompt a video, got frames of shape \\(2, 4, 3, 48, 80\\) and 1 prompts"):
+    with pytest.raises(ValueError, match="frames of shape \\(2, 4, 3, 48, 80\\) and 1 prompts"):
         reward(colourful_frames(2, 4), PROMPTS[:1])
     with pytest.raises(ValueError, match="must lie in \\[0, 1\\], got values from 0.* to 2"):
         reward(colourful_frames(2, 4) * 255, PROMPTS)
     with pytest.raises(ValueError, match="max_frames=32, got 33"):
         VideoRMReward.from_pretrained(videorm_folder, num_frames=33)
-    tiny_videorm().vision_model.config.save_pretrained(tmp_path)
+    CLIPModel(CLIPConfig(text_config=TOWER, vision_config=TOWER)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds a 'clip' model, expected a VIDEORM"):
+        VideoRMReward.from_pretrained(tmp_path)

@@ -85,7 +85,7 @@ def convert(
     for name, value in {
         "source": f"{report.source} ({report.source_kind}, {report.architecture}, licence {report.license})",
         "taken over": f"all {report.num_source_tensors} tensors, {report.num_converted_parameters:,} parameters",
-        "new, untrained": f"temporal head: {len(report.fresh_parameters)} tensors, {report.num_fresh_parameters:,} parameters",
+        "new, untrained": f"the temporal head, {report.num_fresh_parameters:,} parameters",
         "stored in": f"{report.dtype}, {report.out}",
         **{f"note {index}": note for index, note in enumerate(report.notes, start=1)},
     }.items():

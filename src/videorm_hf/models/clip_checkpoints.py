@@ -46,8 +46,8 @@ _HPS_NOTE = (
 )
 _CROP_NOTE = (
     "The source was trained on images resized by their shortest side and cropped at the centre. VIDEORM resizes by "
-    "the longest side and pads, as HPS v2 does, so that the score sees the whole frame; on frames that are not square the "
-    "numbers therefore differ from the source's own preprocessing."
+    "the longest side and pads, as HPS v2 does, so that the score sees the whole frame; on frames that are not square "
+    "the numbers therefore differ from the source's own preprocessing."
 )
 _ACTIVATION_NOTE = (
     "The weights were trained with QuickGELU and are converted so; open_clip's {architecture} on its own would run "

@@ -207,10 +207,12 @@ def _build_processor(config: VideoRMConfig, clip: ClipCheckpoint) -> VideoRMProc
 def _model_card(report: ConversionReport) -> str:
     """Put the report's facts into the card's template."""
     config = report.config
+    source = _public_name(report.source)
     return render_model_card(
-        source=report.source if report.source_kind == "transformers" else Path(report.source).name,
+        source=source,
         source_kind=report.source_kind,
-        architecture=report.architecture,
+        architecture=_public_name(report.architecture),
+        base_model=source if source == report.source and report.source_kind == "transformers" else None,
         license=report.license,
         num_converted_parameters=report.num_converted_parameters,
         num_fresh_parameters=report.num_fresh_parameters,
@@ -221,6 +223,12 @@ def _model_card(report: ConversionReport) -> str:
         dtype=report.dtype,
         notes=report.notes,
     )
+
+
+def _public_name(name: str) -> str:
+    """Shorten a local path to its last part: a card is published, and folders of this machine mean nothing there."""
+    path = Path(name.removeprefix("local-dir:"))
+    return path.resolve().name if path.exists() else name
 
 
 def _check_destination(out: Path, overwrite: bool) -> None:

@@ -1,19 +1,18 @@
 """The model card of a converted VIDEORM: facts in, Markdown out, no computation."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
 _SOURCE_NAMES = {
-    "hps_v2": "an HPS v2 checkpoint (open_clip {architecture})",
-    "open_clip": "an open_clip {architecture}",
+    "hps_v2": "an HPS v2 checkpoint",
+    "open_clip": "an open_clip model",
     "transformers": "a transformers CLIPModel",
 }
 _MOVING_CLIPS = {
     "none": "",
-    "residual": " On a moving clip the temporal shift, which has no weights, already mixes neighbouring frames.",
-    "block": " On a moving clip the temporal shift, which has no weights, already mixes neighbouring frames.",
+    "residual": "\nOn a moving clip the temporal shift, which has no weights, already mixes neighbouring frames.",
+    "block": "\nOn a moving clip the temporal shift, which has no weights, already mixes neighbouring frames.",
 }
 
 _TEMPLATE = """---
@@ -22,13 +21,12 @@ _TEMPLATE = """---
 
 # VIDEORM from {source}
 
-This folder is a VIDEORM, a reward model for (prompt, video) pairs, made by `videorm convert` from {source_name}:
-**{source}**.
+A VIDEORM, a reward model for (prompt, video) pairs, made by `videorm convert` from {source_name}.
 
-**The temporal head is untrained.** Its {num_fresh_parameters} parameters are freshly initialised and contribute nothing
-until they are trained: as it stands, the model is the image model averaged over frames, and on a still clip the reward
-equals the image model's cosine for that frame.{moving_clips} Train the head on video preferences before drawing
-conclusions about motion.
+**The temporal head is untrained.** Its {num_fresh_parameters} parameters are new, and do nothing until they are trained:
+as it stands, the model is the image model averaged over frames, and on a still clip the reward equals the image model's
+cosine for that frame.{moving_clips}
+Train the head on video preferences before drawing conclusions about motion.
 
 | | |
 |---|---|
@@ -61,6 +59,7 @@ def render_model_card(
     source: str,
     source_kind: str,
     architecture: str,
+    base_model: str | None,
     license: str,
     num_converted_parameters: int,
     num_fresh_parameters: int,
@@ -80,6 +79,8 @@ def render_model_card(
             `"hps_v2"`, `"open_clip"` or `"transformers"`.
         architecture (`str`):
             Name of the source's architecture.
+        base_model (`str`, *optional*):
+            Hub id of the source, where it has one.
         license (`str`):
             Licence of the source, `"unknown"` where it does not say.
         num_converted_parameters (`int`):
@@ -106,12 +107,12 @@ def render_model_card(
         license=license,
         library_name="transformers",
         tags=["videorm", "reward-model", "text-to-video", "video-preference"],
-        base_model=source if source_kind == "transformers" and not Path(source).exists() else None,
+        base_model=base_model,
     )
     return _TEMPLATE.format(
         metadata=metadata.to_yaml(),
         source=source,
-        source_name=_SOURCE_NAMES[source_kind].format(architecture=architecture),
+        source_name=_SOURCE_NAMES[source_kind],
         license=license if license != "unknown" else "unknown: find it before you publish this folder",
         architecture=architecture,
         num_converted_parameters=f"{num_converted_parameters:,}",

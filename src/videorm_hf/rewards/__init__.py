@@ -3,5 +3,4 @@
 from videorm_hf.rewards.base import Reward
 from videorm_hf.rewards.videorm import VideoRMReward
 
-
 __all__ = ["Reward", "VideoRMReward"]

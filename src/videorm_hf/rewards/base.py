@@ -19,7 +19,7 @@ class Reward(nn.Module, ABC):
         """Short name, under which the reward is logged."""
 
     @abstractmethod
-    def forward(self, frames: torch.FloatTensor, prompts: list[str], **columns: Any) -> torch.FloatTensor:
+    def forward(self, frames: torch.Tensor, prompts: list[str], **columns: Any) -> torch.Tensor:
         """Score videos.
 
         Args:

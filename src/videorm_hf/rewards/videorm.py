@@ -10,7 +10,6 @@ from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.rewards.base import Reward
 
-
 # Embeddings of this many prompts are kept: 40 MB for a ViT-H/14 text tower.
 _MAX_CACHED_PROMPTS = 10_000
 
@@ -64,10 +63,12 @@ class VideoRMReward(Reward):
         model = AutoModel.from_pretrained(pretrained_model_name_or_path, **kwargs)
         if model.config.model_type != VideoRMModel.config_class.model_type:
             raise ValueError(
-                f"{str(pretrained_model_name_or_path)!r} holds a {model.config.model_type!r} model, expected a VIDEORM. "
-                "Convert CLIP-like checkpoints with `videorm convert SOURCE OUT`."
+                f"{str(pretrained_model_name_or_path)!r} holds a {model.config.model_type!r} model, expected a "
+                "VIDEORM. Convert CLIP-like checkpoints with `videorm convert SOURCE OUT`."
             )
-        hub_kwargs = {key: kwargs[key] for key in ("cache_dir", "revision", "token", "trust_remote_code") if key in kwargs}
+        hub_kwargs = {
+            key: kwargs[key] for key in ("cache_dir", "revision", "token", "trust_remote_code") if key in kwargs
+        }
         return cls(model, AutoProcessor.from_pretrained(pretrained_model_name_or_path, **hub_kwargs), num_frames)
 
     @property
@@ -75,12 +76,12 @@ class VideoRMReward(Reward):
         """`"videorm"`."""
         return "videorm"
 
-    def forward(self, frames: torch.FloatTensor, prompts: list[str], **columns: Any) -> torch.FloatTensor:
+    def forward(self, frames: torch.Tensor, prompts: list[str], **columns: Any) -> torch.Tensor:
         """Score videos; see [`Reward`]. Rewards lie in [-1, 1]."""
         if frames.ndim != 5 or len(frames) != len(prompts):
             raise ValueError(
-                "Expected frames (batch_size, num_frames, 3, height, width) and one prompt a video, got frames of shape "
-                f"{tuple(frames.shape)} and {len(prompts)} prompts."
+                "Expected frames (batch_size, num_frames, 3, height, width) and one prompt a video, got frames of "
+                f"shape {tuple(frames.shape)} and {len(prompts)} prompts."
             )
         inputs = self.processor.video_processor(
             frames, num_frames=self.num_frames, input_data_format="channels_first", device=self.model.device

@@ -22,7 +22,7 @@ from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.scoring.decode_pool import default_num_workers
 from videorm_hf.scoring.journal import append_rows, begin_output, finish_output, weights_fingerprint
 from videorm_hf.scoring.records import ScoringStats
-from videorm_hf.scoring.scorer import iter_scores, load_model
+from videorm_hf.scoring.scorer import iter_scores, load_model, place
 from videorm_hf.scoring.tables import SCORE_COLUMNS, Row
 
 logger = logging.getLogger(__name__)
@@ -89,8 +89,8 @@ def score_table(
     if problem is not None:
         raise ValueError(problem)
 
-    device = options.device or str(state.device)
-    rounds = _score_rounds(model.to(device), processor, pairs[start:], folder, options, state)
+    place(model, options.device or state.device, None)
+    rounds = _score_rounds(model, processor, pairs[start:], folder, options, state)
     is_hidden = not (progress and state.is_main_process)
     with tqdm(total=len(pairs), initial=start, desc="scoring", unit="video", disable=is_hidden) as bar:
         for rows in rounds:

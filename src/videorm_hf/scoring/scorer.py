@@ -85,15 +85,15 @@ def iter_scores(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if isinstance(model, (str, os.PathLike)):
         processor = processor or AutoProcessor.from_pretrained(model)
-        loaded = load_model(model, device=device, dtype=dtype)
+        model = load_model(model, device=device, dtype=dtype)
     else:
-        loaded = model.to(device or model.device, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+        place(model, device, dtype)
     if processor is None:
         raise ValueError("processor must be given with a model that is not a path: AutoProcessor.from_pretrained(...)")
     num_workers = default_num_workers() if num_workers is None else num_workers
     if num_workers < 0:
         raise ValueError(f"num_workers must be at least 0, got {num_workers}")
-    encoder = _Encoder(loaded.eval(), processor, batch_size, stats or ScoringStats())
+    encoder = _Encoder(model.eval(), processor, batch_size, stats or ScoringStats())
     read = functools.partial(_read_clip, processor.video_processor, num_frames)
     return _scores(encoder, read, videos, prompts, num_workers, timeout)
 
@@ -113,12 +113,26 @@ def load_model(
     Returns:
         [`VideoRMModel`]: in evaluation mode.
     Raises:
-        ValueError: If the folder holds another kind of model.
+        ValueError: If the folder holds another kind of model, or lacks some of its weights.
     """
-    loaded = AutoModel.from_pretrained(model, dtype=dtype or "auto")
+    loaded, report = AutoModel.from_pretrained(model, dtype=dtype or "auto", output_loading_info=True)
     if not isinstance(loaded, VideoRMModel):
         raise ValueError(f"{model} holds a {type(loaded).__name__}; make a VIDEORM of it first: videorm convert")
-    return loaded.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    if report["missing_keys"]:
+        raise ValueError(f"{model} lacks weights, which would be random: {sorted(report['missing_keys'])}")
+    place(loaded, device or ("cuda" if torch.cuda.is_available() else "cpu"), None)
+    return loaded.eval()
+
+
+def place(model: torch.nn.Module, device: str | torch.device | None, dtype: str | torch.dtype | None) -> None:
+    """Move a model to a device and a dtype, where given.
+
+    Args:
+        model (`torch.nn.Module`): Changed in place.
+        device (`str` or `torch.device`, *optional*): Where to.
+        dtype (`str` or `torch.dtype`, *optional*): Such as `"bfloat16"`.
+    """
+    model.to(device=device, dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype)
 
 
 def _read_clip(video_processor: Any, num_frames: int | None, video: Any) -> np.ndarray:

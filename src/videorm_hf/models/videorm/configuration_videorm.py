@@ -1,17 +1,16 @@
 """VideoRMConfig: every number of the VIDEORM architecture.
 
-VIDEORM is a CLIP image-text model with two temporal modules (Wu et al. 2024, NeurIPS, "VIDEORM"): a parameter-free temporal shift
-inside the image tower (Lin et al. 2019, TSM) and a small temporal head over the frame features. Where the paper is silent the
-choice and its reason stand in `docs/paper_index.md`.
+VIDEORM is a CLIP image-text model with two temporal modules (Wu et al. 2024, NeurIPS, "VIDEORM"): a parameter-free
+temporal shift inside the image tower (Lin et al. 2019, TSM) and a small temporal head over the frame features. Where
+the paper is silent the choice and its reason stand in `docs/paper_index.md`.
 """
 
 import difflib
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.models.clip.configuration_clip import CLIPTextConfig, CLIPVisionConfig
-
 
 # Keys that transformers itself writes to, or reads from, a configuration besides the fields of `PreTrainedConfig`.
 _LIBRARY_KEYS = frozenset({
@@ -24,8 +23,9 @@ _LIBRARY_KEYS = frozenset({
 class VideoRMConfig(PreTrainedConfig):
     """Configure a [`VideoRMModel`].
 
-    The fields that describe the temporal transformer are also reachable under transformers' standard names (`hidden_size` is
-    `projection_dim`, `num_attention_heads` is `temporal_num_heads`, ...), so that its layers are plain CLIP encoder layers.
+    The fields that describe the temporal transformer are also reachable under transformers' standard names
+    (`hidden_size` is `projection_dim`, `num_attention_heads` is `temporal_num_heads`, ...), so that its layers are
+    plain CLIP encoder layers.
 
     Args:
         text_config (`dict` or `CLIPTextConfig`, *optional*):
@@ -39,8 +39,8 @@ class VideoRMConfig(PreTrainedConfig):
         max_frames (`int`, defaults to 32):
             Longest clip, in frames, that the temporal transformer has positions for.
         temporal_shift (`"residual"`, `"block"` or `"none"`, defaults to `"residual"`):
-            Where patch tokens are shifted in time: at the entrance of each attention branch, on the residual stream before each
-            block, or nowhere.
+            Where patch tokens are shifted in time: at the entrance of each attention branch, on the residual stream
+            before each block, or nowhere.
         temporal_shift_fold_div (`int`, defaults to 8):
             One part in `temporal_shift_fold_div` of the channels moves forward in time and one part backward.
         temporal_shift_padding (`"replicate"` or `"zero"`, defaults to `"replicate"`):
@@ -71,7 +71,8 @@ class VideoRMConfig(PreTrainedConfig):
         ValueError: If fields contradict each other.
 
     Reference:
-        Wu et al. 2024 (NeurIPS), VIDEORM. Differs: depth, heads, gate and shift placement are ours (docs/paper_index.md).
+        Wu et al. 2024 (NeurIPS), VIDEORM. Differs: depth, heads, gate and shift placement are ours
+        (docs/paper_index.md).
 
     Example:
 
@@ -96,8 +97,8 @@ class VideoRMConfig(PreTrainedConfig):
         "attention_dropout": "temporal_dropout",
     }
 
-    text_config: dict | CLIPTextConfig | None = None
-    vision_config: dict | CLIPVisionConfig | None = None
+    text_config: Any = None
+    vision_config: Any = None
     projection_dim: int = 512
     num_frames: int = 8
     max_frames: int = 32
@@ -137,7 +138,7 @@ class VideoRMConfig(PreTrainedConfig):
             )
         if not 0 <= self.temporal_dropout < 1:
             raise ValueError(f"temporal_dropout must be in [0, 1), got {self.temporal_dropout}.")
-        if self.temporal_head == "transformer" and self.projection_dim % self.temporal_num_heads != 0:
+        if self.temporal_head == "transformer" and self.projection_dim % (self.temporal_num_heads or 1) != 0:
             raise ValueError(
                 f"projection_dim must be a multiple of temporal_num_heads, got projection_dim={self.projection_dim} "
                 f"and temporal_num_heads={self.temporal_num_heads}."
@@ -145,8 +146,8 @@ class VideoRMConfig(PreTrainedConfig):
         width = self.vision_config.hidden_size
         if self.temporal_shift != "none" and not 2 <= self.temporal_shift_fold_div <= width:
             raise ValueError(
-                f"temporal_shift_fold_div must be between 2 (half of the channels forward, half backward) and the image "
-                f"tower's width {width}, got {self.temporal_shift_fold_div}."
+                f"temporal_shift_fold_div must be between 2 (half of the channels forward, half backward) and the "
+                f"image tower's width {width}, got {self.temporal_shift_fold_div}."
             )
         if self.vision_config.num_channels != 3:
             raise ValueError(f"vision_config.num_channels must be 3 (RGB), got {self.vision_config.num_channels}.")
@@ -158,18 +159,20 @@ def _refuse_unknown_keys(keys: dict[str, object], known: list[str]) -> None:
     unknown = [key for key in unknown if key not in PreTrainedConfig().__dict__]
     if unknown:
         hints = {key: difflib.get_close_matches(key, known, n=1) for key in unknown}
-        named = ", ".join(f"{key!r}" + (f" (did you mean {hint[0]!r}?)" if hint else "") for key, hint in hints.items())
+        named = ", ".join(
+            f"{key!r}" + (f" (did you mean {hint[0]!r}?)" if hint else "") for key, hint in hints.items()
+        )
         raise TypeError(f"VideoRMConfig got unknown keys: {named}. The fields are: {', '.join(sorted(known))}.")
 
 
-def _as_config(
-    config_class: type[PreTrainedConfig], value: dict | PreTrainedConfig | None, name: str
-) -> PreTrainedConfig:
+def _as_config(config_class: type[PreTrainedConfig], value: object, name: str) -> PreTrainedConfig:
     """Build a tower's own copy of its configuration, refusing keys of a dictionary that it does not have."""
     if isinstance(value, PreTrainedConfig):
         # Published CLIP configurations carry keys of older libraries; only the fields are kept.
         return config_class(**{field: getattr(value, field) for field in config_class.__dataclass_fields__})
-    value = dict(value or {})
+    if not isinstance(value, dict | None):
+        raise TypeError(f"{name} must be a dict or a {config_class.__name__}, got {type(value).__name__}.")
+    value = value or {}
     defaults = config_class()
     unknown = [key for key in value if key not in _LIBRARY_KEYS and not hasattr(defaults, key)]
     if unknown:

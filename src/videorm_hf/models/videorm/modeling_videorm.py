@@ -1,10 +1,11 @@
 """VideoRMModel: a CLIP-based reward for (prompt, video) that models time.
 
-Frames pass through transformers' CLIP image tower, whose blocks exchange a few channels between neighbouring frames (temporal
-shift); a temporal head over the frame features gives the video embedding; the reward is its cosine with the text embedding.
+Frames pass through transformers' CLIP image tower, whose blocks exchange a few channels between neighbouring frames
+(temporal shift); a temporal head over the frame features gives the video embedding; the reward is its cosine with the
+text embedding.
 
-Follows: Wu et al. 2024 (NeurIPS), VIDEORM, Figure 1; temporal shift after Lin et al. 2019 (TSM) and Wang et al. 2021 (ActionCLIP).
-Shapes: B clips, T frames, L tokens (one class token, then patches), D channels.
+Follows: Wu et al. 2024 (NeurIPS), VIDEORM, Figure 1; temporal shift after Lin et al. 2019 (TSM) and Wang et al. 2021
+(ActionCLIP). Shapes: B clips, T frames, L tokens (one class token, then patches), D channels.
 """
 
 from dataclasses import dataclass
@@ -45,20 +46,20 @@ class VideoRMOutput(ModelOutput):
         frame_embeds (`torch.FloatTensor` of shape `(batch_size, num_frames, projection_dim)`):
             Frame embeddings of unit norm, as the temporal head receives them.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned with `output_hidden_states=True`):
-            The temporal transformer's states, input first, each `(batch_size, num_frames, projection_dim)`. Empty for another
-            head. The towers' own states: call `model.vision_model` or `model.text_model`.
+            The temporal transformer's states, input first, each `(batch_size, num_frames, projection_dim)`. Empty for
+            another head. The towers' own states: call `model.vision_model` or `model.text_model`.
         attentions (`tuple(torch.FloatTensor)`, *optional*, returned with `output_attentions=True`):
-            The temporal transformer's attention between frames, each `(batch_size, heads, num_frames, num_frames)`. Needs
-            `attn_implementation="eager"`.
+            The temporal transformer's attention between frames, each `(batch_size, heads, num_frames, num_frames)`.
+            Needs `attn_implementation="eager"`.
     """
 
-    loss: torch.FloatTensor | None = None
-    rewards: torch.FloatTensor | None = None
-    text_embeds: torch.FloatTensor | None = None
-    video_embeds: torch.FloatTensor | None = None
-    frame_embeds: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    rewards: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    video_embeds: torch.Tensor | None = None
+    frame_embeds: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 def temporal_shift(
@@ -70,7 +71,8 @@ def temporal_shift(
 ) -> torch.Tensor:
     """Exchange channels of patch tokens between neighbouring frames; class tokens stay.
 
-    With `fold = D // fold_div`, channels `[0, fold)` come from the next frame, `[fold, 2 * fold)` from the previous one.
+    With `fold = D // fold_div`, channels `[0, fold)` come from the next frame, `[fold, 2 * fold)` from the previous
+    one.
 
     Args:
         hidden_states (`torch.Tensor` of shape `(batch_size * num_frames, num_tokens, channels)`):
@@ -88,7 +90,8 @@ def temporal_shift(
         `torch.Tensor` of the same shape.
 
     Reference:
-        Lin et al. 2019 (TSM), channel order as there; patch tokens only, as in ActionCLIP. Differs: `"replicate"` padding.
+        Lin et al. 2019 (TSM), channel order as there; patch tokens only, as in ActionCLIP. Differs: `"replicate"`
+        padding.
     """
     frames = hidden_states.unflatten(0, (-1, num_frames))
     patches = frames[:, :, 1:]
@@ -118,7 +121,7 @@ class VideoRMVisionLayer(CLIPEncoderLayer):
         self.fold_div = config.temporal_shift_fold_div
         self.padding = config.temporal_shift_padding
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, hidden_states: torch.Tensor, num_frames: int, frame_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Map tokens `(B * T, L, D)` to tokens of the same shape."""
@@ -220,7 +223,7 @@ class VideoRMTemporalConv1d(nn.Module):
 
 
 class VideoRMTemporalLSTM(nn.Module):
-    """A recurrent network forward in time, which padding at the end cannot reach: the paper's double-dagger variant."""
+    """A recurrent network forward in time, which padding cannot reach: the paper's double-dagger variant."""
 
     def __init__(self, config: VideoRMConfig) -> None:
         super().__init__()
@@ -243,7 +246,8 @@ _TEMPORAL_BRANCHES = {
 class VideoRMTemporalHead(nn.Module):
     """Pool frame features into a video feature: `mean_t(frames + gate * norm(branch(frames)))`.
 
-    The gate, one number a channel, starts at zero: a new head is the mean over frames, and training departs from there.
+    The gate, one number a channel, starts at zero: a new head is the mean over frames, and training departs from
+    there.
     """
 
     def __init__(self, config: VideoRMConfig) -> None:
@@ -300,14 +304,16 @@ class VideoRMPreTrainedModel(CLIPPreTrainedModel):
 class VideoRMModel(VideoRMPreTrainedModel):
     """VIDEORM: the reward of a video for a prompt.
 
-    A new model scores exactly as its image tower averaged over frames: the temporal head opens from zero as it is trained.
+    The temporal head opens from zero as it is trained, so a new model is the mean of its image tower over frames. What
+    its temporal shift changes from the start, it changes only where frames differ.
 
     Args:
         config (`VideoRMConfig`):
             The architecture.
 
     Reference:
-        Wu et al. 2024 (NeurIPS), VIDEORM. Differs: docs/paper_index.md lists what the paper leaves open and what we chose.
+        Wu et al. 2024 (NeurIPS), VIDEORM. Differs: docs/paper_index.md lists what the paper leaves open and what we
+        chose.
 
     Example:
 
@@ -348,9 +354,7 @@ class VideoRMModel(VideoRMPreTrainedModel):
         self.requires_grad_(False)
         self.temporal_head.requires_grad_(True)
 
-    def get_text_embeds(
-        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
-    ) -> torch.FloatTensor:
+    def get_text_embeds(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Encode prompts.
 
         Args:
@@ -366,8 +370,8 @@ class VideoRMModel(VideoRMPreTrainedModel):
         return _unit(self.text_projection(pooled))
 
     def get_frame_embeds(
-        self, pixel_values_videos: torch.FloatTensor, frame_mask: torch.Tensor | None = None
-    ) -> torch.FloatTensor:
+        self, pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Encode the frames of clips, before the temporal head.
 
         Args:
@@ -379,16 +383,15 @@ class VideoRMModel(VideoRMPreTrainedModel):
         Returns:
             `torch.FloatTensor` of shape `(batch_size, num_frames, projection_dim)`: embeddings of unit norm, float32.
 
-        Raises:
-            ValueError: If a shape is wrong, a clip is longer than `config.max_frames`, or the mask has no valid frame or a hole.
+        A wrong shape, a clip longer than `config.max_frames` and a mask with holes are a `ValueError`.
         """
         frame_mask = self._check_clips(pixel_values_videos, frame_mask)
         pooled = self.vision_model(pixel_values_videos, frame_mask=frame_mask).pooler_output
         return _unit(self.visual_projection(pooled)).unflatten(0, pixel_values_videos.shape[:2])
 
     def get_video_embeds(
-        self, pixel_values_videos: torch.FloatTensor, frame_mask: torch.Tensor | None = None
-    ) -> torch.FloatTensor:
+        self, pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Encode clips.
 
         Args:
@@ -403,17 +406,15 @@ class VideoRMModel(VideoRMPreTrainedModel):
         frame_embeds = self.get_frame_embeds(pixel_values_videos, frame_mask)
         return self.pool_frames(frame_embeds, frame_mask)
 
-    def pool_frames(
-        self, frame_embeds: torch.FloatTensor, frame_mask: torch.Tensor | None = None
-    ) -> torch.FloatTensor:
+    def pool_frames(self, frame_embeds: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Turn frame embeddings `(B, T, D)` into video embeddings `(B, D)` of unit norm: the temporal head alone."""
         return _unit(self.temporal_head(frame_embeds, None if frame_mask is None else frame_mask.bool()))
 
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
         self,
-        pixel_values_videos: torch.FloatTensor,
-        input_ids: torch.LongTensor,
+        pixel_values_videos: torch.Tensor,
+        input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         frame_mask: torch.Tensor | None = None,
         return_loss: bool = False,
@@ -430,9 +431,11 @@ class VideoRMModel(VideoRMPreTrainedModel):
                 1 for tokens, 0 for padding.
             frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
                 False for padded frames, which stand at the end of a clip.
+            **kwargs (`bool`):
+                `output_attentions`, `output_hidden_states` and `return_dict`, as for every transformers model.
             return_loss (`bool`, defaults to `False`):
-                Return the preference loss. The first half of the batch then holds the chosen clips and the second half the
-                rejected ones, in the same order, as TRL's reward trainer lays them out.
+                Return the preference loss. The first half of the batch then holds the chosen clips and the second half
+                the rejected ones, in the same order, as TRL's reward trainer lays them out.
 
         Returns:
             [`VideoRMOutput`]: rewards in [-1, 1], embeddings, and the loss
@@ -442,12 +445,13 @@ class VideoRMModel(VideoRMPreTrainedModel):
             ValueError: If shapes disagree, or `return_loss` is asked of an odd batch.
 
         Reference:
-            Wu et al. 2024 (NeurIPS), VIDEORM loss. Differs: rewards are multiplied by CLIP's learned scale, as HPS v2 does.
+            Wu et al. 2024 (NeurIPS), VIDEORM loss. Differs: rewards are multiplied by CLIP's learned scale, as HPS v2
+            does.
         """
         if len(input_ids) != len(pixel_values_videos):
             raise ValueError(
-                f"Expected one prompt for each clip, got {len(input_ids)} prompts and {len(pixel_values_videos)} clips. To "
-                "score many clips for one prompt, use get_text_embeds and get_video_embeds."
+                f"Expected one prompt for each clip, got {len(input_ids)} prompts and {len(pixel_values_videos)} "
+                "clips. To score many clips for one prompt, use get_text_embeds and get_video_embeds."
             )
         frame_embeds = self.get_frame_embeds(pixel_values_videos, frame_mask)
         video_embeds = self.pool_frames(frame_embeds, frame_mask)
@@ -465,7 +469,8 @@ class VideoRMModel(VideoRMPreTrainedModel):
         """Compare the chosen half of a batch with the rejected half."""
         if len(rewards) % 2:
             raise ValueError(
-                f"return_loss=True needs an even batch, chosen clips first and rejected ones after, got {len(rewards)} clips."
+                "return_loss=True needs an even batch, chosen clips first and rejected ones after, got "
+                f"{len(rewards)} clips."
             )
         chosen, rejected = rewards.chunk(2)
         scale = self.logit_scale.float().exp().to(rewards.device)
@@ -480,8 +485,8 @@ class VideoRMModel(VideoRMPreTrainedModel):
             )
         if not 1 <= pixel_values_videos.shape[1] <= self.config.max_frames:
             raise ValueError(
-                f"A clip must have 1 to max_frames={self.config.max_frames} frames, got {pixel_values_videos.shape[1]}. "
-                "Sample fewer frames, or build the model with a larger max_frames."
+                f"A clip must have 1 to max_frames={self.config.max_frames} frames, got "
+                f"{pixel_values_videos.shape[1]}. Sample fewer frames, or build the model with a larger max_frames."
             )
         if frame_mask is None:
             return None

@@ -7,7 +7,7 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from .video_processing_videorm import VideoRMVideoProcessorKwargs
 
 
-class VideoRMProcessorKwargs(ProcessingKwargs, total=False):
+class VideoRMProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
     """Defaults of [`VideoRMProcessor`]: prompts fill CLIP's 77 tokens, as the towers were trained."""
 
     videos_kwargs: VideoRMVideoProcessorKwargs

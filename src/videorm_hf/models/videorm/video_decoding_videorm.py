@@ -139,7 +139,10 @@ def read_frames(source: str | os.PathLike[str] | bytes | BinaryIO, num_frames: i
     target = _checked_source(source)
     with _opened(target) as (container, stream):
         packets = _list_packets(container, stream)
-    if _has_unique_times(packets):
+        # AVI stores no presentation times; those that FFmpeg makes up are wrong where pictures are reordered.
+        is_timed = not (container.format.name == "avi" and stream.codec_context.has_b_frames)
+    times = [packet.pts for packet in packets]
+    if is_timed and None not in times and len(set(times)) == len(times):
         return _read_by_time(target, packets, num_frames)
     return _read_in_order(target, num_frames)
 
@@ -237,11 +240,6 @@ def _list_packets(container: Any, stream: Any) -> list[_Packet]:
     return packets
 
 
-def _has_unique_times(packets: list[_Packet]) -> bool:
-    times = [packet.pts for packet in packets]
-    return None not in times and len(set(times)) == len(times)
-
-
 @dataclass(frozen=True)
 class _Run:
     """Packets `start` to `stop`, both included, and the times of the frames they are decoded for."""
@@ -264,8 +262,8 @@ def _read_by_time(target: str | BinaryIO, packets: list[_Packet], num_frames: in
     runs = _plan_runs(packets, unique.tolist())
     whole = [_Run(0, runs[-1].stop, tuple(unique.tolist()))]
     num_decoded = 0
-    # Seek; where the format seeks badly, read past what is not needed; where a keyframe does not stand alone (a
-    # recovery point), decode from the start.
+    # Seek; where the format cannot, read past what is not needed; where a keyframe does not stand alone (a recovery
+    # point), decode from the start.
     for plan, can_seek in ((runs, True), (runs, False), (whole, False)):
         frames = _decode_runs(target, packets, plan, can_seek)
         num_decoded += sum(run.stop - run.start + 1 for run in plan)
@@ -321,7 +319,8 @@ def _decode_runs(
 
 def _seek(container: Any, stream: Any, packets: list[_Packet], start: int) -> tuple[Iterator[Any], int] | None:
     """Move to packet `start` or a little before; return the packets from there and the first one's position."""
-    if packets[start].dts is None:
+    is_indexed = not {"mov", "matroska", "avi"}.isdisjoint(container.format.name.split(","))
+    if not is_indexed or packets[start].dts is None:  # after a seek, MPEG streams give other timestamps than before
         return None
     try:
         container.seek(packets[start].dts, stream=stream)
@@ -453,17 +452,16 @@ def _is_cut_mp4(file: BinaryIO, size: int) -> bool:
         file.seek(position)
         header = file.read(16)
         kind, length = header[4:8], int.from_bytes(header[:4], "big")
-        if kind not in _MP4_BOXES:  # trailing bytes of another program, or a box that holds no media
-            if not kind.isalnum() or position + length > size or length < 8:
-                break
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
         has_index |= kind in (b"moov", b"meta")
-        if length == 0:
-            return not has_index
-        if position + length > size:
-            return True
-        position += max(length, 8)
+        if length == 0:  # the last box, which reaches to the end
+            break
+        if length < 8 or position + length > size:
+            if kind in _MP4_BOXES:
+                return True
+            break  # not a box: bytes that another program appended
+        position += length
     return not has_index
 
 

@@ -1,7 +1,8 @@
 """VideoRMVideoProcessor: clips in any form to normalised frames, with gradients where the input has them.
 
-Preprocessing is HPS v2's (Wu et al. 2023, `ResizeMaxSize` of open_clip): longest side to 224, bicubic with antialias, zero padding to
-a square, CLIP's mean and standard deviation. Frames are sampled uniformly by time (video_decoding_videorm.py).
+Preprocessing is HPS v2's (Wu et al. 2023, `ResizeMaxSize` of open_clip): longest side to 224, bicubic with antialias,
+zero padding to a square, CLIP's mean and standard deviation. Frames are sampled uniformly by time
+(video_decoding_videorm.py).
 """
 
 import os
@@ -21,7 +22,7 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from .video_decoding_videorm import read_frames, uniform_indices
 
 
-class VideoRMVideoProcessorKwargs(VideosKwargs, total=False):
+class VideoRMVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
     """Arguments of [`VideoRMVideoProcessor`] beyond those of every video processor.
 
     Args:
@@ -35,9 +36,10 @@ class VideoRMVideoProcessorKwargs(VideosKwargs, total=False):
 class VideoRMVideoProcessor(BaseVideoProcessor):
     """Turn clips into `pixel_values_videos` of shape `(batch_size, num_frames, 3, 224, 224)`.
 
-    A clip is a file path, encoded bytes, a value of a `datasets` `Video` column (decoded or not), an array or tensor `(T, H, W, C)` or
-    `(T, C, H, W)`, or a list of PIL images or of single-frame arrays. Integer values are 0-255, floating ones [0, 1]. A list of
-    clips, or an array `(B, T, ...)`, is a batch. Tensors stay on their device and keep their gradients.
+    A clip is a file path, encoded bytes, a value of a `datasets` `Video` column (decoded or not), an array or tensor
+    `(T, H, W, C)` or `(T, C, H, W)`, or a list of PIL images or of single-frame arrays. Integer values are 0-255,
+    floating ones [0, 1]. A list of clips, or an array `(B, T, ...)`, is a batch. Tensors stay on their device and keep
+    their gradients.
 
     Args:
         num_frames (`int`, defaults to 8):
@@ -109,13 +111,15 @@ class VideoRMVideoProcessor(BaseVideoProcessor):
                 `"pt"` or `"np"`.
 
         Returns:
-            `BatchFeature` with `pixel_values_videos` of shape `(batch_size, num_frames, 3, height, width)` and, only where clips of
-            different lengths were padded, `frame_mask` (`bool`, `(batch_size, num_frames)`), true for real frames.
+            `BatchFeature` with `pixel_values_videos` of shape `(batch_size, num_frames, 3, height, width)` and, only
+            where clips of different lengths were padded, `frame_mask` (`bool`, `(batch_size, num_frames)`), true for
+            real frames.
+
+        A file that cannot be read is a `VideoDecodingError`, whose `.reason` names why; an input of no known form is a
+        `TypeError`.
 
         Raises:
-            VideoDecodingError: If a file cannot be read; `.reason` names why.
-            ValueError: If frames have an impossible shape or range.
-            TypeError: If an input is none of the known forms.
+            ValueError: If settings contradict each other, or frames have an impossible shape or range.
         """
         num_frames = self.num_frames if num_frames is None else num_frames
         if num_frames < 1:
@@ -124,7 +128,7 @@ class VideoRMVideoProcessor(BaseVideoProcessor):
         do_rescale = self.do_rescale if do_rescale is None else do_rescale
         do_normalize = self.do_normalize if do_normalize is None else do_normalize
         if do_normalize and not do_rescale:
-            raise ValueError("do_normalize=True needs do_rescale=True: the mean and deviation are those of [0, 1] values.")
+            raise ValueError("do_normalize=True needs do_rescale=True: mean and deviation are those of [0, 1] values.")
 
         clips = [_to_frames(video, num_frames if sample else None, input_data_format) for video in _as_batch(videos)]
         clips = [clip if device is None else clip.to(device) for clip in clips]
@@ -189,8 +193,8 @@ def _is_single_frame(value: Any) -> bool:
 
 def _to_frames(video: Any, num_frames: int | None, data_format: str | None) -> torch.Tensor:
     """Read one clip, in any form, as RGB frames `(T, 3, H, W)`: `num_frames` of them, or all with `None`."""
-    if type(video).__name__ == "VideoDecoder":  # a decoded value of a `datasets` Video column
-        video = _source_of_decoder(video)
+    if type(video).__name__ == "VideoDecoder":  # torchcodec's, a decoded value of a `datasets` Video column
+        video = _source_of_decoder(video) or _frames_of_decoder(video, num_frames)
     if isinstance(video, dict):
         video = video["bytes"] if video.get("bytes") is not None else video["path"]
     if isinstance(video, (str, os.PathLike, bytes)):
@@ -204,7 +208,8 @@ def _to_frames(video: Any, num_frames: int | None, data_format: str | None) -> t
         data_format = data_format or _infer_data_format(video, prefer="channels_last")
     if not isinstance(video, torch.Tensor):
         raise TypeError(
-            f"Expected a path, bytes, a datasets Video value, an array, a tensor or PIL frames, got {type(video).__name__}."
+            "Expected a path, bytes, a datasets Video value, an array, a tensor or PIL frames, got "
+            f"{type(video).__name__}."
         )
     frames = _to_rgb(_channels_first(video, data_format))
     if num_frames is not None and len(frames) != num_frames:
@@ -212,12 +217,21 @@ def _to_frames(video: Any, num_frames: int | None, data_format: str | None) -> t
     return frames
 
 
-def _source_of_decoder(decoder: Any) -> Any:
-    """Give the encoded source behind a torchcodec decoder, so that it scores exactly as the file does."""
-    source = getattr(decoder, "_hf_encoded", None)
-    if source and (source.get("bytes") is not None or (source.get("path") and os.path.exists(source["path"]))):
-        return source
-    return decoder.get_frames_in_range(0, len(decoder)).data
+def _source_of_decoder(decoder: Any) -> dict[str, Any] | None:
+    """Give the local source that `datasets` keeps with a decoder, so that it scores exactly as its file does."""
+    source = vars(decoder).get("_hf_encoded") or {}
+    is_local = source.get("bytes") is not None or os.path.exists(source.get("path") or "")
+    return source if is_local else None
+
+
+def _frames_of_decoder(decoder: Any, num_frames: int | None) -> torch.Tensor:
+    """Read frames uniformly by time from a torchcodec decoder of a remote file, or all of them."""
+    if num_frames is None:
+        return decoder.get_frames_in_range(0, len(decoder)).data
+    start, end = decoder.metadata.begin_stream_seconds, decoder.metadata.end_stream_seconds
+    # A hair late: a middle that falls on the start of a frame shows that frame, whatever the rounding.
+    middles = (np.arange(num_frames) + 0.5 + 1e-4) / num_frames
+    return decoder.get_frames_played_at((start + middles * (end - start)).tolist()).data
 
 
 def _stack_frames(images: Sequence[Any]) -> np.ndarray | torch.Tensor:
