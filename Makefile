@@ -26,6 +26,8 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)  ## Score real clips, tune a small pipeline, write demo_output/index.html (offline, CPU)
 	$(BIN)/python docs/examples/demo.py --output demo_output
 
+# One thread for each test process: several of them share the cores.
+test test-min: export OMP_NUM_THREADS ?= 1
 test: $(INSTALLED)  ## Run the default test suite
 	$(BIN)/python -m pytest $(PYTEST_JOBS)
 
@@ -40,6 +42,7 @@ $(INSTALLED_MIN): pyproject.toml | $(INSTALLED)
 	$(BIN)/uv pip install --python .venv-min --resolution lowest-direct --editable '.[test]'
 	@touch $@
 
+check: export TQDM_DISABLE ?= 1
 check: $(INSTALLED)  ## Lint, format check, types, import directions, and every code block of the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """Video files written with PyAV for the tests: odd ones, broken ones, and ones whose every frame can be told apart."""
 
 import io
+import struct
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -33,7 +34,6 @@ def write_video(
     source_format: str = "rgb24",
     times: list[int] | None = None,
     time_base: Fraction | None = None,
-    rotation: int | None = None,
     container: str | None = None,
     faststart: bool = False,
     options: dict[str, str] | None = None,
@@ -46,14 +46,22 @@ def write_video(
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pix_fmt
         if time_base is not None:
             stream.time_base = stream.codec_context.time_base = time_base
-        if rotation is not None:
-            stream.set_display_rotation(rotation)
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=source_format)
             frame.pts = index if times is None else times[index]
             frame.time_base = time_base or 1 / rate
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
+
+
+def rotate_mp4(path: Path, degrees: int) -> None:
+    """Say in an MP4's track header that players must turn it, counterclockwise, by 90, 180 or -90 degrees."""
+    a, b, c, d = {90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), -90: (0, 1, -1, 0)}[degrees]
+    content = path.read_bytes()
+    header, one = content.index(b"tkhd"), 1 << 16
+    upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(content[:header] + content[header:].replace(upright, turned, 1))
 
 
 def write_sound(path: Path, seconds: float = 0.2) -> None:
@@ -66,7 +74,7 @@ def write_sound(path: Path, seconds: float = 0.2) -> None:
 
 
 def write_video_without_frames(path: Path) -> None:
-    """Write an MP4 that announces a video stream and holds not one frame."""
+    """Write a file that announces a video stream and holds not one frame."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"

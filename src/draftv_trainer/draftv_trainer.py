@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput
-from videorm_hf.rewards import VideoRMReward
 
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.lora import add_lora, restore_lora, save_lora
 from draftv_trainer.rollout import RewardFunction, RewardRollout, make_reward_terms, noise_seed
 from draftv_trainer.sampling import check_prompts
+from videorm_hf.rewards import VideoRMReward
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,28 @@ class DRaFTVTrainer(Trainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Run one micro-step with gradients on, even where another library has turned them off globally.
+
+        Args:
+            model (`torch.nn.Module`):
+                The [`RewardRollout`], possibly wrapped.
+            inputs (`dict[str, Any]`):
+                What [`collate_prompts`] returns.
+            num_items_in_batch (`int`, *optional*):
+                As for Trainer.
+
+        Returns:
+            `torch.Tensor`: the loss, a scalar without a graph.
+        """
+        with torch.enable_grad():
+            return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(
         self,

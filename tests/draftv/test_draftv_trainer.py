@@ -59,15 +59,15 @@ def assert_equal_weights(got, expected):
 
 
 def test_the_reward_rises(tmp_path):
-    run = trainer(tmp_path, max_steps=20)
+    run = trainer(tmp_path, max_steps=20, learning_rate=3e-2, per_device_train_batch_size=3)
     before = run.evaluate()["eval_reward"]
     assert run.evaluate()["eval_reward"] == before
     run.train()
     after = run.evaluate()["eval_reward"]
     curve = logged(run, "reward")
     assert len(curve) == 20
-    assert after > before + 0.05
-    assert sum(curve[-5:]) > sum(curve[:5]) + 0.2
+    assert after > 1.25 * before > 0
+    assert sum(curve[-5:]) > 1.25 * sum(curve[:5])
     assert logged(run, "rewards/redness") == curve
     assert logged(run, "loss") == pytest.approx([-value for value in curve], abs=1e-6)
 
@@ -234,7 +234,7 @@ def test_errors_before_training(tmp_path, arguments, error, message):
         ({"reward_num_frames": 6}, "reward_num_frames must be at most the number of frames: got 6 of 5"),
         ({"reward_funcs": lambda frames, prompts: frames.mean()}, "one value per video"),
         ({"reward_funcs": lambda frames, prompts: frames.detach().mean((1, 2, 3, 4))}, "cannot be differentiated"),
-        ({"reward_funcs": lambda frames, prompts: redness(frames, prompts).log()}, "must return finite values"),
+        ({"reward_funcs": lambda frames, prompts: redness(frames, prompts) / 0}, "must return finite values"),
     ],
 )
 def test_errors_at_the_first_step(tmp_path, arguments, message):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers import FlowMatchHeunDiscreteScheduler
 
 from draftv_trainer.lora import add_lora
 from draftv_trainer.sampling import sample, sample_with_grad
@@ -71,6 +72,16 @@ def test_only_the_last_steps_build_a_graph(make_scheduler, num_backprop_steps):
     early = (STEPS - num_backprop_steps) * with_guidance
     assert built == [False] * early + [True] * num_backprop_steps * with_guidance
     assert texts == [False] * with_guidance
+
+
+def test_a_second_order_scheduler_counts_each_of_its_steps():
+    pipe = lora_pipe(lambda: FlowMatchHeunDiscreteScheduler(shift=3.0))
+    built = []
+    pipe.transformer.register_forward_hook(lambda module, args, output: built.append(output[0].requires_grad))
+    frames = draw(pipe, 3)
+    with_guidance, num_scheduler_steps = 2, 2 * STEPS - 1
+    assert built == [False] * (num_scheduler_steps - 3) * with_guidance + [True] * 3 * with_guidance
+    assert torch.equal(frames, infer(pipe, STEPS))
 
 
 @pytest.mark.parametrize("make_scheduler", SCHEDULERS)

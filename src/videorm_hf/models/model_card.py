@@ -23,9 +23,9 @@ _TEMPLATE = """---
 
 A VIDEORM, a reward model for (prompt, video) pairs, made by `videorm convert` from {source_name}.
 
-**The temporal head is untrained.** Its {num_fresh_parameters} parameters are new, and do nothing until they are trained:
-as it stands, the model is the image model averaged over frames, and on a still clip the reward equals the image model's
-cosine for that frame.{moving_clips}
+**The temporal head is untrained.** Its {num_fresh_parameters} parameters are new, and do nothing until they are
+trained: as it stands, the model is the image model averaged over frames, and on a still clip the reward equals the
+image model's cosine for that frame.{moving_clips}
 Train the head on video preferences before drawing conclusions about motion.
 
 | | |

@@ -102,7 +102,7 @@ class _Worker:
         methods = multiprocessing.get_all_start_methods()
         self.context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            self.context.set_forkserver_preload(["videorm_hf"])
+            self.context.set_forkserver_preload(["__main__", "videorm_hf"])
         self.decode = decode
         self.timeout = timeout
         self.process: Any = None
@@ -138,16 +138,17 @@ class _Worker:
         if self.is_stopped:
             raise RuntimeError("the decoding pool is closed")
         self.connection, other = self.context.Pipe()
-        self.process = self.context.Process(target=_serve, args=(other, self.decode), daemon=True)
-        self.process.start()
-        other.close()
+        process = self.context.Process(target=_serve, args=(other, self.decode), daemon=True)
         try:
+            process.start()
+            self.process = process
+            other.close()
             self.connection.recv()
         except (EOFError, OSError) as error:
-            code = self._kill()
+            self.process = None
             raise RuntimeError(
-                f"A decoding process ended with exit code {code} before its first video. A script that scores must "
-                'do so under `if __name__ == "__main__":`; num_workers=0 decodes without processes.'
+                "A decoding process ended before its first video. A script that scores must do so under "
+                '`if __name__ == "__main__":`; num_workers=0 decodes without processes.'
             ) from error
 
     def _kill(self) -> int | None:

@@ -98,7 +98,7 @@ def _settings_file(output: Path) -> Path:
 
 
 def _line(row: Row) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    return json.dumps(row, ensure_ascii=False, default=str) + "\n"  # dates of a Parquet column become text
 
 
 def _check_settings(output: Path, settings: dict[str, Any]) -> None:

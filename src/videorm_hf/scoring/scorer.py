@@ -136,7 +136,7 @@ def place(model: torch.nn.Module, device: str | torch.device | None, dtype: str 
 
 
 def _read_clip(video_processor: Any, num_frames: int | None, video: Any) -> np.ndarray:
-    """Sample, resize and pad one video to `uint8` of shape `(T, 3, H, W)`; runs in the worker processes."""
+    """Sample, resize and pad one video to `(T, 3, H, W)`, files to `uint8`; runs in the worker processes."""
     batch = video_processor([video], num_frames=num_frames, do_rescale=False, do_normalize=False)
     return batch["pixel_values_videos"][0].numpy()
 
@@ -159,11 +159,13 @@ class _Encoder:
 
     @torch.no_grad()
     def encode_clips(self, clips: list[np.ndarray]) -> torch.Tensor:
-        """Encode `uint8` clips of one shape to `(B, D)` on the CPU."""
+        """Encode sampled and resized clips to `(B, D)` on the CPU."""
         start = time.perf_counter()
-        pixels = self.processor.video_processor(
-            torch.from_numpy(np.stack(clips)), do_sample_frames=False, do_resize=False, device=self.model.device
-        )["pixel_values_videos"]
+        # Clips from files are `uint8`, those given as tensors may not be: they are normalised one by one.
+        normalise = functools.partial(self.processor.video_processor, do_sample_frames=False, do_resize=False)
+        pixels = torch.cat(
+            [normalise(torch.from_numpy(clip), device=self.model.device)["pixel_values_videos"] for clip in clips]
+        )
         embeds = self.model.get_video_embeds(pixels.to(self.model.dtype)).float().cpu()
         self.stats.model_s += time.perf_counter() - start
         return embeds

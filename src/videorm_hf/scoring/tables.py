@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 TABLE_FORMATS = (".jsonl", ".csv", ".parquet")
 SCORE_COLUMNS = ("video", "prompt", "reward", "error", "message")
@@ -48,10 +49,9 @@ def read_table(path: Path) -> list[Row]:
     check_format(path)
     if path.suffix == ".jsonl":
         return _read_jsonl(path)
-    if path.suffix == ".csv":
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"video": str, "prompt": str})
-    else:
-        frame = pd.read_parquet(path)
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"video": str, "prompt": str})
     # Objects first: a numeric column would turn None back into NaN.
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
 

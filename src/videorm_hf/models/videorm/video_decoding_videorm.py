@@ -189,6 +189,8 @@ def _opened(target: str | BinaryIO) -> Iterator[tuple[Any, Any]]:
     try:
         # The prefix keeps a colon in a file name from being read as a protocol.
         container = av.open(f"file:{target}" if isinstance(target, str) else target)
+    except av.EOFError as error:
+        raise VideoDecodingError("no_frames", f"{name} holds nothing but a header") from error
     except (av.FFmpegError, ValueError) as error:
         raise VideoDecodingError("not_a_video", f"{name} is not a video FFmpeg can open: {error}") from error
     with container:
@@ -197,6 +199,8 @@ def _opened(target: str | BinaryIO) -> Iterator[tuple[Any, Any]]:
             raise VideoDecodingError("not_a_video", f"{name} is not a video (FFmpeg reads it as {formats[0]!r})")
         cover = av.stream.Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+        if not container.streams:
+            raise VideoDecodingError("no_frames", f"{name} holds nothing but a header")
         if not streams:
             raise VideoDecodingError("no_video_stream", f"{name} has no video stream")
         try:
@@ -253,8 +257,10 @@ def _read_by_time(target: str | BinaryIO, packets: list[_Packet], num_frames: in
     """Decode the frames sampled by time, each from the keyframe before it."""
     shown = sorted((packet.pts, packet.duration) for packet in packets if packet.is_shown)
     times, durations = np.array(shown, dtype=np.int64).T
-    with _opened(target) as (_, stream):
+    with _opened(target) as (container, stream):
         time_base = Fraction(stream.time_base)
+        # Only where times are stored with the packets: after a seek, an MPEG stream gives others than before.
+        can_seek = not {"mov", "matroska", "avi"}.isdisjoint(container.format.name.split(","))
     tolerance = max(1, int(Fraction(1, 1000) / time_base))  # one tick, or the millisecond of a Matroska ancestor
     wanted = times[time_indices(times, durations, num_frames, tolerance)]
 
@@ -262,10 +268,10 @@ def _read_by_time(target: str | BinaryIO, packets: list[_Packet], num_frames: in
     runs = _plan_runs(packets, unique.tolist())
     whole = [_Run(0, runs[-1].stop, tuple(unique.tolist()))]
     num_decoded = 0
-    # Seek; where the format cannot, read past what is not needed; where a keyframe does not stand alone (a recovery
-    # point), decode from the start.
-    for plan, can_seek in ((runs, True), (runs, False), (whole, False)):
-        frames = _decode_runs(target, packets, plan, can_seek)
+    # Seek; where that fails, read past what is not needed; where a keyframe does not stand alone (a recovery point),
+    # decode from the start.
+    for plan, is_seeking in ([(runs, True)] if can_seek else []) + [(runs, False), (whole, False)]:
+        frames = _decode_runs(target, packets, plan, is_seeking)
         num_decoded += sum(run.stop - run.start + 1 for run in plan)
         if frames is not None:
             return DecodedFrames(_stacked(frames)[inverse], wanted * float(time_base), num_decoded)
@@ -293,7 +299,7 @@ def _plan_runs(packets: list[_Packet], times: list[int]) -> list[_Run]:
 
 
 def _decode_runs(
-    target: str | BinaryIO, packets: list[_Packet], runs: list[_Run], can_seek: bool
+    target: str | BinaryIO, packets: list[_Packet], runs: list[_Run], is_seeking: bool
 ) -> list[np.ndarray] | None:
     """Return the runs' frames in RGB, or None where this way of reading does not give all of them undamaged."""
     frames: list[np.ndarray] = []
@@ -302,7 +308,7 @@ def _decode_runs(
         walk = _stream_packets(container, stream)
         position = 0
         for run in runs:
-            if can_seek and run.start > position:
+            if is_seeking and run.start > position:
                 found = _seek(container, stream, packets, run.start)
                 if found is None:
                     return None
@@ -319,8 +325,7 @@ def _decode_runs(
 
 def _seek(container: Any, stream: Any, packets: list[_Packet], start: int) -> tuple[Iterator[Any], int] | None:
     """Move to packet `start` or a little before; return the packets from there and the first one's position."""
-    is_indexed = not {"mov", "matroska", "avi"}.isdisjoint(container.format.name.split(","))
-    if not is_indexed or packets[start].dts is None:  # after a seek, MPEG streams give other timestamps than before
+    if packets[start].dts is None:
         return None
     try:
         container.seek(packets[start].dts, stream=stream)
