@@ -8,6 +8,7 @@ Layout: frames_BTCHW has axes batch, time, channel, height, width.
 
 import copy
 import functools
+import inspect
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -297,8 +298,11 @@ def _run_pipeline(
     check_pipeline_kwargs(pipeline_kwargs)
     if num_inference_steps is not None:
         pipeline_kwargs = {**pipeline_kwargs, "num_inference_steps": num_inference_steps}
-    call: Callable[..., BaseOutput] = pipe.__call__  # the base class declares none
-    output = call(prompt=prompts, generator=generator, output_type=output_type, return_dict=True, **pipeline_kwargs)
+    # Unwrapped: inside a decorator such as torch.inference_mode() gradients could not be switched on again.
+    call: Callable[..., BaseOutput] = inspect.unwrap(type(pipe).__call__)
+    output = call(
+        pipe, prompt=prompts, generator=generator, output_type=output_type, return_dict=True, **pipeline_kwargs
+    )
     result = output["frames"] if "frames" in output else output["images"]
     if output_type == "latent":
         return result

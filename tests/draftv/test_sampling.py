@@ -1,8 +1,10 @@
 """Sampling with gradients: equal frames, a graph only where it was asked for, and a restored gradient mode."""
 
+import inspect
+
 import pytest
 import torch
-from diffusers import FlowMatchHeunDiscreteScheduler
+from diffusers import FlowMatchHeunDiscreteScheduler, WanPipeline
 
 from draftv_trainer.lora import add_lora
 from draftv_trainer.sampling import sample, sample_with_grad
@@ -50,6 +52,19 @@ def test_frames_equal_ordinary_inference_exactly(make_scheduler, num_backprop_st
     assert frames.shape == (2, 5, 3, 16, 16)
     assert frames.requires_grad
     assert frames.min() >= 0.0 and frames.max() <= 1.0
+
+
+def test_a_pipeline_that_infers_in_inference_mode_is_unwrapped():
+    class InferenceWan(WanPipeline):
+        __call__ = torch.inference_mode()(inspect.unwrap(WanPipeline.__call__))
+
+    pipe = lora_pipe()
+    pipe.__class__ = InferenceWan
+    assert infer(pipe, STEPS).is_inference()
+    frames = draw(pipe, 2)
+    assert torch.equal(frames, infer(pipe, STEPS))
+    frames.mean().backward()
+    assert all(gradient.abs().max() > 0 for gradient in lora_gradients(pipe).values())
 
 
 def test_sample_equals_ordinary_inference_and_has_no_graph():

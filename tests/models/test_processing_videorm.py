@@ -119,6 +119,16 @@ def test_two_stages_equal_one(real_clips):
     assert torch.equal(finished, processor(real_clips[0])["pixel_values_videos"])
 
 
+def test_a_batch_may_mix_integers_and_floating_values():
+    processor = VideoRMVideoProcessor()
+    clip = np.random.default_rng(0).integers(0, 256, (8, 224, 224, 3), dtype=np.uint8)
+    mixed = processor([clip, clip.astype(np.float32) / 255])["pixel_values_videos"]
+    torch.testing.assert_close(mixed[0], mixed[1])
+    torch.testing.assert_close(mixed[0], processor(clip)["pixel_values_videos"][0])
+    with pytest.raises(ValueError, match="only with do_rescale=True"):
+        processor([clip, clip.astype(np.float32) / 255], do_rescale=False, do_normalize=False)
+
+
 def test_padding_is_black_and_centred():
     white = np.full((1, 10, 20, 3), 255, dtype=np.uint8)
     pixels = VideoRMVideoProcessor(num_frames=1)(white)["pixel_values_videos"][0, 0] * STD + MEAN

@@ -161,12 +161,13 @@ class _Encoder:
     def encode_clips(self, clips: list[np.ndarray]) -> torch.Tensor:
         """Encode sampled and resized clips to `(B, D)` on the CPU."""
         start = time.perf_counter()
-        # Clips from files are `uint8`, those given as tensors may not be: they are normalised one by one.
-        normalise = functools.partial(self.processor.video_processor, do_sample_frames=False, do_resize=False)
-        pixels = torch.cat(
-            [normalise(torch.from_numpy(clip), device=self.model.device)["pixel_values_videos"] for clip in clips]
+        inputs = self.processor.video_processor(
+            [torch.from_numpy(clip) for clip in clips],
+            do_sample_frames=False,
+            do_resize=False,
+            device=self.model.device,
         )
-        embeds = self.model.get_video_embeds(pixels.to(self.model.dtype)).float().cpu()
+        embeds = self.model.get_video_embeds(inputs["pixel_values_videos"].to(self.model.dtype)).float().cpu()
         self.stats.model_s += time.perf_counter() - start
         return embeds
 

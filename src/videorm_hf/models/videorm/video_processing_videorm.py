@@ -134,9 +134,10 @@ class VideoRMVideoProcessor(BaseVideoProcessor):
         clips = [clip if device is None else clip.to(device) for clip in clips]
         if self.do_resize if do_resize is None else do_resize:
             clips = [self._resize_and_pad(clip) for clip in clips]
+        if do_rescale:
+            # Clip by clip: a batch may mix integers and floating values.
+            clips = [clip if clip.is_floating_point() else clip.float() * self.rescale_factor for clip in clips]
         batch, frame_mask = _stack(clips)
-        if do_rescale and not batch.is_floating_point():
-            batch = batch.to(torch.float32) * self.rescale_factor
         if do_normalize:
             batch = tvF.normalize(batch, self.image_mean, self.image_std)
         data = {"pixel_values_videos": batch}
@@ -292,6 +293,8 @@ def _stack(clips: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None
     sizes = {tuple(clip.shape[1:]) for clip in clips}
     if len(sizes) > 1:
         raise ValueError(f"Clips of one batch must have one size when they are not resized, got {sorted(sizes)}.")
+    if len({clip.dtype for clip in clips}) > 1:
+        raise ValueError("Integer and floating-point clips share a batch only with do_rescale=True.")
     lengths = [len(clip) for clip in clips]
     longest = max(lengths)
     if min(lengths) == longest:
