@@ -43,8 +43,7 @@ class CountingVideoProcessor(VideoRMVideoProcessor):
     counts: Counter[str] = Counter()
 
     def preprocess(self, videos: Any, **kwargs: Any) -> Any:
-        if isinstance(videos, list):
-            self.counts.update(videos)
+        self.counts.update(video for video in videos if isinstance(video, str))
         return super().preprocess(videos, **kwargs)
 
 
@@ -91,7 +90,7 @@ class CrashingVideoProcessor(VideoRMVideoProcessor):
     """Dies, as a decoder can, on one file."""
 
     def preprocess(self, videos: Any, **kwargs: Any) -> Any:
-        if isinstance(videos, list) and "crash" in videos[0]:
+        if isinstance(videos[0], str) and "crash" in videos[0]:
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().preprocess(videos, **kwargs)
 
