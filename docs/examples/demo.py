@@ -198,6 +198,7 @@ def main() -> None:
 def run(output: Path, scale: Scale) -> None:
     """Score, tune, and write the page to `output/index.html`."""
     start = time.monotonic()
+    torch.set_num_threads(1)  # models this small gain nothing from more, and lose much when the cores are shared
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     console = Console()
