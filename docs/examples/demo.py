@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from demo_page import ClipRow, PairRow, Side, write_curve, write_mp4, write_page, write_strip
+from demo_page import ClipRow, PairRow, Side, write_curve, write_page, write_strip
 from diffusers import WanPipeline
 from peft import LoraConfig
 from rich.console import Console
@@ -25,6 +25,7 @@ from tiny_models import save_tiny_videorm, tiny_wan
 from transformers import AutoModel, AutoProcessor, PrinterCallback, TrainerCallback
 
 from draftv_trainer import DRaFTVConfig, DRaFTVTrainer, sample
+from draftv_trainer.video_writing import write_video
 from videorm_hf.rewards import VideoRMReward
 from videorm_hf.scoring import score_videos
 
@@ -109,7 +110,7 @@ def sample_and_score(pipe: WanPipeline, reward: VideoRMReward, scale: Scale, out
         rewards = reward(frames_BTCHW, prompts).tolist()
     videos = [f"videos/{name}_{index}.mp4" for index in range(len(prompts))]
     for frames_TCHW, video in zip(frames_BTCHW, videos, strict=True):
-        write_mp4(frames_TCHW, output / video)
+        write_video(frames_TCHW, output / video, scale=4)  # each pixel enlarged to stay visible
     return [Side(video, value) for video, value in zip(videos, rewards, strict=True)]
 
 

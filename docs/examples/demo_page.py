@@ -4,7 +4,6 @@ import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import jinja2
 import numpy as np
 import torch
@@ -47,18 +46,6 @@ def write_strip(frames_TCHW: torch.Tensor, path: Path, side: int = 128) -> None:
     for index, image in enumerate(images):
         strip.paste(image, (index * (side + 4), 0))
     strip.save(path, quality=88)
-
-
-def write_mp4(frames_TCHW: torch.Tensor, path: Path, fps: int = 8, scale: int = 4) -> None:
-    """Write frames (float in [0, 1], `(T, 3, H, W)`) as H.264, each pixel enlarged `scale` times to stay visible."""
-    frames = (frames_TCHW.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
-    with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def write_curve(rewards: list[float], path: Path, smoothing: int = 8) -> None:

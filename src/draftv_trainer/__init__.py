@@ -2,7 +2,15 @@
 
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.draftv_trainer import DRaFTVTrainer
-from draftv_trainer.lora import default_lora_config
+from draftv_trainer.lora import default_lora_config, load_lora, set_lora_scale
 from draftv_trainer.sampling import sample, sample_with_grad
 
-__all__ = ["DRaFTVConfig", "DRaFTVTrainer", "default_lora_config", "sample", "sample_with_grad"]
+__all__ = [
+    "DRaFTVConfig",
+    "DRaFTVTrainer",
+    "default_lora_config",
+    "load_lora",
+    "sample",
+    "sample_with_grad",
+    "set_lora_scale",
+]

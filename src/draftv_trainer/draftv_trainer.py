@@ -3,29 +3,49 @@
 Source: Wu et al. 2024 (NeurIPS), Sec. 3.3; Clark et al. 2024 (DRaFT, arXiv 2309.17400).
 """
 
-import logging
 import os
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import torch
-from datasets import Dataset, Value
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from peft import LoraConfig
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput
 
+from draftv_trainer.callbacks import (
+    FixedPrompts,
+    RewardProgressCallback,
+    SampleVideosCallback,
+    SkipNonFiniteCallback,
+)
 from draftv_trainer.draftv_config import DRaFTVConfig
+from draftv_trainer.ema import LoraAverage
 from draftv_trainer.lora import add_lora, restore_lora, save_lora
-from draftv_trainer.rollout import RewardFunction, RewardRollout, make_reward_terms, noise_seed
+from draftv_trainer.model_card import reads_own_lora, run_facts, write_card
+from draftv_trainer.prompt_embeds import precompute_prompts
+from draftv_trainer.resuming import RUN_STATE_NAME, check_complete, last_complete_checkpoint
+from draftv_trainer.reward_terms import RewardTerm, make_reward_terms
+from draftv_trainer.rollout import RewardRollout, noise_seed, step_seed
 from draftv_trainer.sampling import check_prompts
-from videorm_hf.rewards import VideoRMReward
+from draftv_trainer.sharding import shard_denoiser
+from draftv_trainer.trainer_inputs import (
+    Prompts,
+    RewardFunctions,
+    check_parallelism,
+    collate_prompts,
+    load_pipeline,
+    load_rewards,
+    prompt_dataset,
+)
 
-logger = logging.getLogger(__name__)
-
-Prompts: TypeAlias = Dataset | list[str]
+NUM_FIXED_PROMPTS = 4
 
 
 class DRaFTVTrainer(Trainer):
@@ -54,6 +74,8 @@ class DRaFTVTrainer(Trainer):
             As for Trainer.
         optimizers (`tuple`, *optional*):
             Optimiser and learning-rate scheduler, as for Trainer.
+        monitor_rewards (`Callable` or `str` or `list`, *optional*):
+            Rewards in the same forms that are never trained on: the guard evaluates them every `guard_steps`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -67,34 +89,120 @@ class DRaFTVTrainer(Trainer):
     def __init__(
         self,
         model: DiffusionPipeline | str | os.PathLike[str],
-        reward_funcs: RewardFunction | str | list[RewardFunction | str],
+        reward_funcs: RewardFunctions,
         args: DRaFTVConfig | None = None,
         train_dataset: Prompts | None = None,
         eval_dataset: Prompts | None = None,
         peft_config: LoraConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        monitor_rewards: RewardFunctions | None = None,
     ) -> None:
         args = args if args is not None else DRaFTVConfig(output_dir="draftv-output")
-        _check_parallelism(args)
-        self.pipe = _load_pipeline(model, args)
+        check_parallelism(args)
+        self.pipe = load_pipeline(model, args)
         # The LoRA's first weights are random: seeded here, for Trainer seeds only after its model exists.
         set_seed(args.seed)
         denoiser = add_lora(self.pipe, peft_config)
-        terms = make_reward_terms(_load_rewards(reward_funcs, args.device), args.reward_weights)
+        terms = make_reward_terms(load_rewards(reward_funcs, args.device), args.reward_weights)
         self.reward_names = [term.name for term in terms]
-        self._reward_sums: dict[str, torch.Tensor] = {}
+        self._metric_sums: dict[str, torch.Tensor] = {}
+        self._metric_names: dict[str, list[str]] = {}
         self._micro_step, self._micro_step_of = 0, -1
         self._eval_batch = 0
         super().__init__(
-            model=RewardRollout(self.pipe, denoiser, terms, args.sampling_settings()),
+            model=self.make_rollout(denoiser, terms, args),
             args=args,
             data_collator=collate_prompts,
-            train_dataset=None if train_dataset is None else _prompt_dataset(train_dataset, "train_dataset"),
-            eval_dataset=None if eval_dataset is None else _prompt_dataset(eval_dataset, "eval_dataset"),
+            train_dataset=None if train_dataset is None else prompt_dataset(train_dataset, "train_dataset"),
+            eval_dataset=None if eval_dataset is None else prompt_dataset(eval_dataset, "eval_dataset"),
             callbacks=callbacks,
             optimizers=optimizers,
         )
+        if args.shard_denoiser:
+            shard_denoiser(self.model, denoiser, args.device)
+        self._add_own_callbacks(monitor_rewards)
+        if args.precompute_prompt_embeds:
+            datasets = [dataset for dataset in (self.train_dataset, self.eval_dataset) if dataset is not None]
+            prompts = [prompt for dataset in datasets for prompt in dataset["prompt"]] + (args.sample_prompts or [])
+            precompute_prompts(self.pipe, prompts, args.sampling_settings().pipeline_kwargs)
+
+    def make_rollout(self, denoiser: ModelMixin, terms: Sequence[RewardTerm], args: DRaFTVConfig) -> RewardRollout:
+        """Build the module that is trained: how a subclass samples otherwise.
+
+        Args:
+            denoiser (`ModelMixin`):
+                The denoiser of `self.pipe`, with its LoRA.
+            terms (`list[RewardTerm]`):
+                The rewards.
+            args (`DRaFTVConfig`):
+                The run's settings.
+
+        Returns:
+            `RewardRollout`: prompts in, loss out.
+        """
+        return RewardRollout(self.pipe, denoiser, terms, args.sampling_settings())
+
+    def _add_own_callbacks(self, monitor_rewards: RewardFunctions | None) -> None:
+        """Add what watches the run, after Trainer's reporters, which must be ready before."""
+        weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self._skip_nonfinite = SkipNonFiniteCallback(weights, self.args.max_nonfinite_steps)
+        self.add_callback(self._skip_nonfinite)
+        self._average = LoraAverage(weights, self.args.ema_decay) if self.args.ema_decay is not None else None
+        if self._average is not None:
+            self.add_callback(self._average)
+        if self.pop_callback(ProgressCallback) is not None:
+            self.add_callback(RewardProgressCallback())
+        self._sample_videos: SampleVideosCallback | None = None
+        if monitor_rewards is not None and self.args.guard_steps is None:
+            raise ValueError("monitor_rewards are evaluated every guard_steps steps: got guard_steps=None. Set it.")
+        if self.args.sample_steps is not None or self.args.guard_steps is not None:
+            monitors = [] if monitor_rewards is None else load_rewards(monitor_rewards, self.args.device)
+            self._sample_videos = SampleVideosCallback(
+                self, self._fixed_prompts(), make_reward_terms(monitors) if monitors else []
+            )
+            self.add_callback(self._sample_videos)
+
+    def _fixed_prompts(self) -> FixedPrompts:
+        """Return the prompts of sample videos and guard: those of the settings, else the first rows of a dataset."""
+        if self.args.sample_prompts is not None:
+            return FixedPrompts(check_prompts(self.args.sample_prompts), {})
+        dataset = self.eval_dataset if self.eval_dataset is not None else self.train_dataset
+        if dataset is None:
+            raise ValueError("sample_steps and guard_steps need prompts: got no dataset. Set sample_prompts.")
+        return FixedPrompts(**collate_prompts([dataset[i] for i in range(min(NUM_FIXED_PROMPTS, len(dataset)))]))
+
+    def published_weights(self) -> AbstractContextManager[None]:
+        """Put the weights that are evaluated, sampled from and saved into the LoRA's place within a context.
+
+        Returns:
+            `AbstractContextManager`: of the moving average with `ema_decay`, else one that does nothing.
+        """
+        return nullcontext() if self._average is None else self._average.applied()
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+        """Train, or go on from a checkpoint to the same end, to the bit on a CPU in float32.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*):
+                A checkpoint's folder; or True for the newest in `output_dir` that was written to its end.
+            kwargs:
+                As for Trainer.
+
+        Returns:
+            `TrainOutput`: as Trainer's.
+
+        Raises:
+            ValueError: If it is True and there is no complete checkpoint.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir or ".")
+            if resume_from_checkpoint is None:
+                raise ValueError(
+                    f"resume_from_checkpoint=True expects a complete checkpoint in {self.args.output_dir}: found "
+                    "none. Leave it out to start from the beginning."
+                )
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def training_step(
         self,
@@ -145,9 +253,16 @@ class DRaFTVTrainer(Trainer):
         batch_size = self.args.per_device_train_batch_size
         seeds = self._seeds(self.state.global_step, self._micro_step, batch_size, len(inputs["prompts"]))
         self._micro_step += 1
-        outputs = model(**inputs, seeds=seeds)
-        self._add_rewards("train", outputs)
-        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+        outputs = model(
+            **inputs,
+            seeds=seeds,
+            step_seed=step_seed(self.args.seed, self.state.global_step),
+            require_finite=self.state.global_step == 0,
+        )
+        self._add_metrics("train", outputs)
+        # Through the gradients' reduction a NaN reaches every process, so that all skip the update together.
+        loss = outputs["loss"] * torch.where(outputs["loss"].detach().isfinite(), 1.0, torch.nan)
+        return (loss, outputs) if return_outputs else loss
 
     def prediction_step(
         self,
@@ -174,8 +289,8 @@ class DRaFTVTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         seeds = self._seeds(0, self._eval_batch, self.args.per_device_eval_batch_size, len(inputs["prompts"]))
         self._eval_batch += 1
-        outputs = model(**inputs, seeds=seeds)
-        self._add_rewards("eval", outputs)
+        outputs = model(**inputs, seeds=seeds, require_finite=True)
+        self._add_metrics("eval", outputs)
         return outputs["loss"], None, None
 
     def evaluation_loop(
@@ -204,11 +319,12 @@ class DRaFTVTrainer(Trainer):
             `EvalLoopOutput`: with `eval_reward` and `eval_rewards/<name>` among its metrics.
         """
         self._eval_batch = 0
-        self._reward_sums.pop("eval", None)
-        output = super().evaluation_loop(
-            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
-        )
-        rewards = {f"{metric_key_prefix}_{key}": value for key, value in self._mean_rewards("eval").items()}
+        self._metric_sums.pop("eval", None)
+        with self.published_weights():
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
+            )
+        rewards = {f"{metric_key_prefix}_{key}": value for key, value in self._mean_metrics("eval").items()}
         return output._replace(metrics={**(output.metrics or {}), **rewards})
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -221,7 +337,7 @@ class DRaFTVTrainer(Trainer):
                 As for Trainer.
         """
         if "loss" in logs:
-            logs = {**logs, **self._mean_rewards("train")}
+            logs = {**logs, **self._mean_metrics("train"), "nonfinite_steps": self._skip_nonfinite.num_skipped}
         super().log(logs, start_time)
 
     def _seeds(self, step: int, batch_index: int, batch_size: int, num_samples: int) -> list[int]:
@@ -229,102 +345,117 @@ class DRaFTVTrainer(Trainer):
         first = (batch_index * self.args.world_size + self.args.process_index) * batch_size
         return [noise_seed(self.args.seed, step, first + index) for index in range(num_samples)]
 
-    def _add_rewards(self, mode: str, outputs: dict[str, torch.Tensor]) -> None:
-        """Add a batch's rewards to the running sums: count, total, then each reward."""
-        total, rewards = outputs["total"], outputs["rewards"]
-        sums = torch.cat([total.new_tensor([float(len(total))]), total.sum()[None], rewards.sum(dim=1)])
-        self._reward_sums[mode] = self._reward_sums[mode] + sums if mode in self._reward_sums else sums
+    def _add_metrics(self, mode: str, outputs: dict[str, Any]) -> None:
+        """Add a batch's metrics to the running sums: the number of videos, then each metric times it."""
+        count = outputs["total"].new_tensor(float(len(outputs["total"])))
+        sums = torch.stack([count, *(count * value for value in outputs["metrics"].values())])
+        if mode == "train":
+            # A skipped update's numbers would turn the whole mean into NaN.
+            sums = torch.where(outputs["loss"].detach().isfinite(), sums, 0.0)
+        self._metric_names[mode] = list(outputs["metrics"])
+        self._metric_sums[mode] = self._metric_sums[mode] + sums if mode in self._metric_sums else sums
 
-    def _mean_rewards(self, mode: str) -> dict[str, float]:
-        """Return the mean rewards over all processes since the last call, and start afresh."""
-        if mode not in self._reward_sums:
+    def _mean_metrics(self, mode: str) -> dict[str, float]:
+        """Return the metrics' means over all processes since the last call, and start afresh."""
+        if mode not in self._metric_sums:
             return {}
-        count, *sums = self.accelerator.reduce(self._reward_sums.pop(mode), reduction="sum").tolist()
-        names = ["reward", *(f"rewards/{name}" for name in self.reward_names)]
-        return {name: value / count for name, value in zip(names, sums, strict=True)}
+        count, *sums = self.accelerator.reduce(self._metric_sums.pop(mode), reduction="sum").tolist()
+        if count == 0.0:
+            return {}
+        return {name: value / count for name, value in zip(self._metric_names[mode], sums, strict=True)}
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-        """Write the LoRA, nothing else of the pipeline."""
+        """Write the LoRA with its card and facts, nothing else of the pipeline."""
         if self.args.should_save:
-            save_lora(self.pipe, output_dir or self.args.output_dir or ".")
+            with self.published_weights():
+                save_lora(self.pipe, output_dir or self.args.output_dir or ".")
+            self._write_card(output_dir)
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        dataset: str | list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the card and the facts of the run to `output_dir`.
+
+        Args:
+            language (`str`, *optional*):
+                Language of the prompts, for the card's head.
+            license (`str`, *optional*):
+                Licence, for the card's head.
+            tags (`str` or `list[str]`, *optional*):
+                Further tags.
+            model_name (`str`, *optional*):
+                The card's title; by default the folder's name.
+            dataset (`str` or `list[str]`, *optional*):
+                Datasets on the Hub that the prompts came from.
+            kwargs:
+                Trainer's other arguments, which say nothing of a LoRA.
+        """
+        datasets = [dataset] if isinstance(dataset, str) else dataset
+        metadata = {"language": language, "license": license, "tags": tags, "datasets": datasets}
+        if self.is_world_process_zero():
+            self._write_card(None, model_name=model_name, metadata=metadata)
+
+    def _write_card(self, folder: str | None, **fields: Any) -> None:
+        """Write the card and the facts beside the weights."""
+        folder = folder or self.args.output_dir or "."
+        facts = run_facts(self.model, self.args, self.state.log_history)
+        own_loader = reads_own_lora(self.pipe, self.model.denoiser)
+        write_card(folder, facts, own_loader=own_loader, repo_id=self.hub_model_id, **fields)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Push the LoRA of a checkpoint, which Trainer, knowing only models' files, would not copy."""
+        self.save_model(_internal_call=True)
+        super()._push_from_checkpoint(checkpoint_folder)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Write a checkpoint whose last file is Trainer's state, also over the remains of an earlier one."""
+        folder = os.path.join(self.args.output_dir or ".", f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        if self.args.should_save and os.path.isdir(folder):
+            Path(folder, TRAINER_STATE_NAME).unlink(missing_ok=True)
+        super()._save_checkpoint(model, trial)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Write with the optimiser what else an exact resumption needs."""
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            state = {
+                "average": None if self._average is None else self._average.state_dict(),
+                "num_skipped": self._skip_nonfinite.num_skipped,
+                "guard_start": None if self._sample_videos is None else self._sample_videos.start,
+            }
+            torch.save(state, os.path.join(output_dir, RUN_STATE_NAME))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Read with the optimiser what else an exact resumption needs."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        state = torch.load(os.path.join(checkpoint, RUN_STATE_NAME), map_location="cpu", weights_only=True)
+        if (state["average"] is None) != (self._average is None):
+            raise ValueError(
+                f"{checkpoint} was written {'without' if state['average'] is None else 'with'} ema_decay: got "
+                f"ema_decay={self.args.ema_decay}. Resume with the same setting."
+            )
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        self._skip_nonfinite.num_skipped = state["num_skipped"]
+        if self._sample_videos is not None:
+            self._sample_videos.start = state["guard_start"]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """Read the LoRA of a checkpoint that was written to its end."""
-        # Trainer writes this file last. It would silently start a new optimiser where the others are missing.
-        if not os.path.isfile(os.path.join(resume_from_checkpoint, TRAINER_STATE_NAME)):
-            raise ValueError(
-                f"{resume_from_checkpoint} is not a complete checkpoint: {TRAINER_STATE_NAME} is missing. Resume from "
-                "an earlier one."
-            )
+        check_complete(resume_from_checkpoint)
         restore_lora(self.pipe, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         """Read the LoRA of the best checkpoint back at the end of training."""
         if self.state.best_model_checkpoint is not None:
             restore_lora(self.pipe, self.state.best_model_checkpoint)
-
-
-def collate_prompts(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Gather examples into the arguments of the rollout.
-
-    Args:
-        examples (`list[dict[str, Any]]`):
-            Rows with a `prompt` and any other columns.
-
-    Returns:
-        `dict[str, Any]`: `prompts`, a list of strings, and `columns`, a dict of lists.
-    """
-    prompts = [example["prompt"] for example in examples]
-    names = [name for name in examples[0] if name != "prompt"]
-    return {"prompts": prompts, "columns": {name: [example[name] for example in examples] for name in names}}
-
-
-def _load_pipeline(model: DiffusionPipeline | str | os.PathLike[str], args: DRaFTVConfig) -> DiffusionPipeline:
-    """Return the pipeline on the training device, its own progress bar off."""
-    if isinstance(model, str | os.PathLike):
-        pipe = DiffusionPipeline.from_pretrained(model, **args.loading_arguments())
-    elif args.model_init_kwargs:
-        raise ValueError("model_init_kwargs must be None when model is a pipeline: load it with these arguments.")
-    else:
-        pipe = model
-    if not isinstance(pipe, DiffusionPipeline):
-        raise TypeError(f"model must be a diffusers pipeline or a path to one: got {type(pipe).__name__}.")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe.to(args.device)
-
-
-def _load_rewards(
-    reward_funcs: RewardFunction | str | list[RewardFunction | str], device: torch.device
-) -> list[RewardFunction]:
-    """Load VIDEORM folders, and freeze and place the rewards that are modules."""
-    rewards = reward_funcs if isinstance(reward_funcs, list | tuple) else [reward_funcs]
-    loaded = [VideoRMReward.from_pretrained(reward) if isinstance(reward, str) else reward for reward in rewards]
-    for reward in loaded:
-        if isinstance(reward, torch.nn.Module):
-            reward.requires_grad_(False).eval().to(device)
-    return loaded
-
-
-def _prompt_dataset(prompts: Prompts, argument: str) -> Dataset:
-    """Return a dataset with a `prompt` column of strings."""
-    if isinstance(prompts, list):
-        return Dataset.from_dict({"prompt": check_prompts(prompts)})
-    if not isinstance(prompts, Dataset):
-        raise TypeError(f"{argument} must be a list of strings or a datasets.Dataset: got {type(prompts).__name__}.")
-    if "prompt" not in prompts.column_names:
-        raise ValueError(f"{argument} must have a column `prompt`: got {prompts.column_names}.")
-    feature = prompts.features["prompt"]
-    if not isinstance(feature, Value) or feature.dtype not in ("string", "large_string"):
-        raise TypeError(f"The column `prompt` of {argument} must hold strings: got {feature}.")
-    if len(prompts) == 0:
-        raise ValueError(f"{argument} must hold at least one prompt: got an empty dataset.")
-    return prompts
-
-
-def _check_parallelism(args: DRaFTVConfig) -> None:
-    """Raise for sharding that is not supported, and keep Trainer from splitting batches over threads."""
-    if args.fsdp or args.deepspeed:
-        raise ValueError("FSDP and DeepSpeed are not supported yet: launch plain processes with torchrun.")
-    if args.n_gpu > 1:
-        logger.warning("Using one of %d GPUs: launch with torchrun or accelerate to use them all.", args.n_gpu)
-        args._n_gpu = 1
+            if self._average is not None:
+                self._average.restart()

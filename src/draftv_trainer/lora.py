@@ -1,10 +1,11 @@
 """The LoRA that DRaFT-V trains: adding it to a pipeline's denoiser, writing it and reading it back.
 
 Files are in diffusers' format (`pytorch_lora_weights.safetensors`, adapter settings in the header), so that a
-pipeline's own `load_lora_weights` reads them. Source: LoRA (Hu et al. 2021, arXiv 2106.09685); rank and targets of
-InstructVideo (Yuan et al. 2023, arXiv 2312.12490).
+pipeline's own `load_lora_weights` reads them where it has one; [`load_lora`] reads them on every pipeline. Source:
+LoRA (Hu et al. 2021, arXiv 2106.09685); rank and targets of InstructVideo (Yuan et al. 2023, arXiv 2312.12490).
 """
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -15,6 +16,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -22,6 +24,9 @@ LORA_WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
 ADAPTER_NAME = "default"
 # The key under which diffusers looks for the adapter's settings in the header of the file.
 METADATA_KEY = "lora_adapter_metadata"
+# The keys under which we note what it was trained on: the pipeline's class, and the denoiser's with those it extends.
+PIPELINE_KEY = "pipeline"
+DENOISER_KEY = "denoiser"
 DENOISER_NAMES = ("transformer", "unet")
 
 
@@ -90,27 +95,21 @@ def add_lora(pipe: DiffusionPipeline, peft_config: LoraConfig | None = None) -> 
         `ModelMixin`: the denoiser; only its LoRA weights require gradients.
 
     Raises:
-        ValueError: If the denoiser already carries adapters, the LoRA has dropout, or its targets match nothing.
+        ValueError: If the denoiser already carries adapters, the LoRA's targets match nothing, or it is more than a
+            LoRA: with dropout, trained biases or further modules, DoRA, or a start that changes the base weights.
     """
     config = peft_config if peft_config is not None else default_lora_config()
-    if config.lora_dropout:
-        raise ValueError(
-            f"lora_dropout must be 0: got {config.lora_dropout}. Videos are sampled in evaluation mode, where dropout "
-            "does nothing."
-        )
+    _check_plain(config)
     _, denoiser = find_denoiser(pipe)
-    if any(".lora_A." in name for name, _ in denoiser.named_parameters()):
-        raise ValueError(
-            f"The denoiser of {type(pipe).__name__} already carries a LoRA: fuse it (pipe.fuse_lora(), then "
-            "pipe.unload_lora_weights()) or load a fresh pipeline."
-        )
+    _check_carries_none(pipe, denoiser)
     freeze(pipe)
     try:
         inject_adapter_in_model(config, denoiser, ADAPTER_NAME)
     except ValueError as error:
         raise ValueError(
             f"The LoRA does not fit {type(denoiser).__name__}: got target_modules={config.target_modules!r}, expected "
-            "names of its linear or convolution layers. Pass a peft_config whose target_modules match."
+            f"names of its linear or convolution layers, such as {_layer_names(denoiser)}. Pass a peft_config whose "
+            "target_modules match."
         ) from error
     for parameter in denoiser.parameters():
         if parameter.requires_grad:
@@ -130,7 +129,7 @@ def save_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str]) -> Pat
             Made if it does not exist.
 
     Returns:
-        `Path`: the written file; `pipe.load_lora_weights(directory)` reads it.
+        `Path`: the written file; [`load_lora`] reads it, and `pipe.load_lora_weights(directory)` where it can.
     """
     name, denoiser = find_denoiser(pipe)
     weights = {
@@ -138,6 +137,7 @@ def save_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str]) -> Pat
     }
     settings = {f"{name}.{key}": value for key, value in _lora_config(denoiser).to_dict().items()}
     header = {"format": "pt", METADATA_KEY: json.dumps(settings, indent=2, sort_keys=True, default=sorted)}
+    header |= {PIPELINE_KEY: type(pipe).__name__, DENOISER_KEY: json.dumps(_lineage(denoiser))}
     path = Path(directory) / LORA_WEIGHTS_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lora-") as scratch:
@@ -147,6 +147,68 @@ def save_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str]) -> Pat
     return path
 
 
+def load_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str], scale: float = 1.0) -> None:
+    """Freeze a fresh pipeline, whichever it is, and add a LoRA written by [`save_lora`].
+
+    Frames equal those of the trained pipeline exactly. Unlike diffusers' loaders, this keeps the LoRA in float32 as it
+    was trained, also on a bfloat16 denoiser.
+
+    Args:
+        pipe (`DiffusionPipeline`):
+            Changed in place.
+        directory (`str` or `os.PathLike`):
+            A folder with `pytorch_lora_weights.safetensors`.
+        scale (`float`, defaults to `1.0`):
+            As for [`set_lora_scale`]. A folder without a LoRA is a `FileNotFoundError`; a LoRA of another pipeline, a
+            second LoRA and a scale out of range are a `ValueError`.
+    """
+    _check_scale(scale)
+    path = _existing(directory)
+    name, denoiser = find_denoiser(pipe)
+    _check_carries_none(pipe, denoiser)
+    header, weights = _read_header(path), load_file(path)
+    origin = header.get(PIPELINE_KEY, "an unknown pipeline")
+    problem = f"The LoRA at {path} (trained on {origin}) does not fit {type(pipe).__name__}"
+    _check_fits(weights, header, name, denoiser, problem)
+    settings: dict[str, Any] = json.loads(header[METADATA_KEY])
+    fields = {field.name for field in dataclasses.fields(LoraConfig)}
+    stripped = {key.removeprefix(f"{name}."): value for key, value in settings.items()}
+    config = LoraConfig(**{key: value for key, value in stripped.items() if key in fields})
+    # As in training, LoRA apart: torch.matmul rounds differently when a weight requires gradients.
+    freeze(pipe)
+    stripped_weights = {key.removeprefix(f"{name}."): tensor for key, tensor in weights.items()}
+    inject_adapter_in_model(config, denoiser, ADAPTER_NAME, state_dict=stripped_weights)
+    for key, parameter in denoiser.named_parameters():
+        if ".lora_" in key:
+            parameter.data = parameter.data.float()
+    set_peft_model_state_dict(denoiser, stripped_weights, adapter_name=ADAPTER_NAME)
+    set_lora_scale(pipe, scale)
+
+
+def set_lora_scale(pipe: DiffusionPipeline, scale: float) -> None:
+    """Trade what the LoRA has learnt for closeness to the base model.
+
+    Args:
+        pipe (`DiffusionPipeline`):
+            A pipeline after [`add_lora`] or [`load_lora`].
+        scale (`float`):
+            In `[0, 1]`: 0 is the base model exactly, 1 the LoRA as trained.
+
+    Raises:
+        ValueError: If `scale` is out of range, or the pipeline carries no LoRA of ours.
+
+    Reference:
+        Clark et al. 2024 (DRaFT, arXiv 2309.17400), who scale the LoRA after training. Differs: none.
+    """
+    _check_scale(scale)
+    _, denoiser = find_denoiser(pipe)
+    layers = [module for module in denoiser.modules() if isinstance(module, LoraLayer)]
+    if not any(ADAPTER_NAME in layer.scaling for layer in layers):
+        raise ValueError(f"The denoiser of {type(pipe).__name__} carries no LoRA: load one with load_lora first.")
+    for layer in layers:
+        layer.set_scale(ADAPTER_NAME, scale)
+
+
 def restore_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str]) -> None:
     """Read weights written by [`save_lora`] into the LoRA that the pipeline already carries.
 
@@ -154,15 +216,12 @@ def restore_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str]) -> 
         pipe (`DiffusionPipeline`):
             A pipeline after [`add_lora`] with the same settings.
         directory (`str` or `os.PathLike`):
-            A checkpoint's folder.
+            A checkpoint's folder; one without a LoRA is a `FileNotFoundError`.
 
     Raises:
-        FileNotFoundError: If the folder holds no LoRA.
         ValueError: If its weights or scaling belong to another pipeline or another LoRA.
     """
-    path = Path(directory) / LORA_WEIGHTS_NAME
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a LoRA at {path}: found none. Give the folder of a DRaFT-V checkpoint.")
+    path = _existing(directory)
     name, denoiser = find_denoiser(pipe)
     weights = load_file(path)
     expected = {f"{name}.{key}": tuple(tensor.shape) for key, tensor in _lora_state_dict(denoiser).items()}
@@ -191,11 +250,96 @@ def _lora_config(denoiser: ModelMixin) -> LoraConfig:
 
 def _check_same_alpha(path: Path, name: str, config: LoraConfig) -> None:
     """Raise when the file's LoRA has another alpha, which no tensor's shape would tell."""
-    with safe_open(path, framework="pt") as file:
-        settings: dict[str, Any] = json.loads(file.metadata()[METADATA_KEY])
-    alpha = settings[f"{name}.lora_alpha"]
+    alpha = json.loads(_read_header(path)[METADATA_KEY])[f"{name}.lora_alpha"]
     if alpha != config.lora_alpha:
         raise ValueError(
             f"The LoRA at {path} was trained with lora_alpha={alpha}: expected {config.lora_alpha}. Resume with the "
             "same peft_config."
         )
+
+
+def _existing(directory: str | os.PathLike[str]) -> Path:
+    """Return the path of the folder's LoRA."""
+    path = Path(directory) / LORA_WEIGHTS_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a LoRA at {path}: found none. Give the folder that training wrote.")
+    return path
+
+
+def _read_header(path: Path) -> dict[str, str]:
+    """Return what is noted beside the weights: the adapter's settings and what it was trained on."""
+    with safe_open(path, framework="pt") as file:
+        header: dict[str, str] = file.metadata() or {}
+    if METADATA_KEY not in header:
+        raise ValueError(
+            f"The LoRA at {path} carries no settings of its adapter: expected a file written by DRaFT-V or by a "
+            "recent version of diffusers. Try the pipeline's own load_lora_weights."
+        )
+    return header
+
+
+def _lineage(denoiser: ModelMixin) -> list[str]:
+    """Return the denoiser's class and the models it extends, for a subclass takes the same LoRA."""
+    kinds = [kind for kind in type(denoiser).__mro__ if issubclass(kind, ModelMixin) and kind is not ModelMixin]
+    return [kind.__name__ for kind in kinds]
+
+
+def _check_fits(
+    weights: dict[str, torch.Tensor], header: dict[str, str], name: str, denoiser: ModelMixin, problem: str
+) -> None:
+    """Raise when the denoiser is another, or a weight has no layer of its shape in it, before anything is changed."""
+    lineage: list[str] = json.loads(header.get(DENOISER_KEY, "[]"))
+    if lineage and not set(lineage) & set(_lineage(denoiser)):
+        raise ValueError(f"{problem}: its {name} is a {type(denoiser).__name__}, expected a {lineage[0]}.")
+    parameters = {f"{name}.{key}": parameter for key, parameter in denoiser.named_parameters()}
+    for key, tensor in weights.items():
+        base = parameters.get(f"{key.partition('.lora_')[0]}.weight")
+        if base is None:
+            raise ValueError(f"{problem}: {key} has no layer there. Load it on the pipeline it was trained on.")
+        axis = 0 if ".lora_B." in key else 1
+        if tensor.shape[axis] != base.shape[axis]:
+            raise ValueError(
+                f"{problem}: {key} has size {tensor.shape[axis]}, expected {base.shape[axis]}. Load it on a model of "
+                "the size it was trained on."
+            )
+
+
+def _check_scale(scale: float) -> None:
+    """Raise for a scale out of range."""
+    if not 0.0 <= scale <= 1.0:
+        raise ValueError(f"scale must be between 0 (the base model) and 1 (the LoRA as trained): got {scale}.")
+
+
+def _check_carries_none(pipe: DiffusionPipeline, denoiser: ModelMixin) -> None:
+    """Raise when the denoiser already carries a LoRA."""
+    if any(".lora_A." in name for name, _ in denoiser.named_parameters()):
+        raise ValueError(
+            f"The denoiser of {type(pipe).__name__} already carries a LoRA: fuse it (pipe.fuse_lora(), then "
+            "pipe.unload_lora_weights()), load a fresh pipeline, or change its strength with set_lora_scale."
+        )
+
+
+def _check_plain(config: LoraConfig) -> None:
+    """Raise for settings that train, or change, more than the LoRA's own two matrices."""
+    if config.lora_dropout:
+        raise ValueError(
+            f"lora_dropout must be 0: got {config.lora_dropout}. Videos are sampled in evaluation mode, where dropout "
+            "does nothing."
+        )
+    if config.bias != "none" or config.use_dora or config.modules_to_save:
+        raise ValueError(
+            "peft_config must train nothing but the LoRA (bias='none', use_dora=False, modules_to_save=None): got "
+            f"bias={config.bias!r}, use_dora={config.use_dora}, modules_to_save={config.modules_to_save}."
+        )
+    if config.init_lora_weights not in (True, False, "gaussian"):
+        raise ValueError(
+            "init_lora_weights must be True, False or 'gaussian', for the others change the base weights, which are "
+            f"not saved: got {config.init_lora_weights!r}."
+        )
+
+
+def _layer_names(denoiser: ModelMixin) -> list[str]:
+    """Return the names that linear layers of the denoiser go by, without their place."""
+    linear = {name for name, module in denoiser.named_modules() if isinstance(module, torch.nn.Linear)}
+    parts = [name.split(".") for name in linear]
+    return sorted({".".join(part[-2:]) if part[-1].isdigit() else part[-1] for part in parts})

@@ -4,9 +4,9 @@ Trainer (and DistributedDataParallel through it) wraps this module, while the pi
 raw denoiser. Source: the DRaFT-V objective (Wu et al. 2024, Sec. 3.3): maximise the reward of the sampled clip.
 """
 
-import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,15 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-from draftv_trainer.sampling import check_pipeline_kwargs, sample, sample_with_grad
-from videorm_hf.rewards import Reward
-
-RewardFunction = Callable[..., torch.Tensor]
+from draftv_trainer.augmentation import RewardAugmentation, augment
+from draftv_trainer.checkpointing import apply_checkpointing, check_checkpointing
+from draftv_trainer.clean_prediction import check_clean_prediction
+from draftv_trainer.decoding import clip_length, reward_decoding, spread_frames, spread_indices
+from draftv_trainer.graph_steps import GraphSteps, check_backprop, last_steps, make_graph_steps
+from draftv_trainer.pipelines import check_sizes, find_spec
+from draftv_trainer.reference import ReferenceDistance
+from draftv_trainer.reward_terms import RewardTerm, Scores, check_finite, mean_scores, score_frames
+from draftv_trainer.sampling import check_pipeline_kwargs, sample, sample_renoised, sample_with_grad
 
 
 @dataclass(frozen=True)
@@ -26,142 +31,76 @@ class SamplingSettings:
     """How videos are sampled while tuning; what is not in `pipeline_kwargs` is the pipeline's own default.
 
     Args:
-        num_backprop_steps (`int`):
-            K of the paper.
+        num_backprop_steps (`int`, *optional*):
+            K of the paper. By default 10 for `"last"` and `"drtune"`, 1 with `lv_samples`, any number for `"random"`.
         num_inference_steps (`int`, *optional*):
             Number of sampling steps.
+        backprop (`str`, defaults to `"last"`):
+            Which steps build a graph ([`~draftv_trainer.graph_steps.make_graph_steps`]).
+        refl_range (`list[int]`, *optional*):
+            First and last step of `"refl"`; by default the last quarter of the trajectory.
+        lv_samples (`int`, *optional*):
+            n of DRaFT-LV ([`~draftv_trainer.sampling.sample_renoised`]); by default not used.
+        checkpointing (`str`, defaults to `"auto"`):
+            What is computed again in the backward pass ([`~draftv_trainer.checkpointing.apply_checkpointing`]).
+        reference_coef (`float`, defaults to `0.0`):
+            Weight of the distance to the untuned denoiser's predictions in the loss.
+        reward_clip (`float`, *optional*):
+            The largest total reward that counts.
         reward_num_frames (`int`, *optional*):
-            Number of frames, spread over the clip, that the rewards see; by default all.
+            Number of frames, spread over the clip, that the rewards see; by default 8, or all of a shorter clip.
+        vae_checkpointing (`bool`, defaults to `True`):
+            Whether to compute decoding again in the backward pass ([`~draftv_trainer.decoding.reward_decoding`]).
+        vae_tiling (`bool`, defaults to `False`):
+            Whether to decode in tiles.
+        augmentation (`RewardAugmentation`, *optional*):
+            How the frames are changed before the rewards in training mode; by default not.
         pipeline_kwargs (`dict[str, Any]`):
             Further arguments of the pipeline's call.
     """
 
-    num_backprop_steps: int
+    num_backprop_steps: int | None = None
     num_inference_steps: int | None = None
+    backprop: str = "last"
+    refl_range: Sequence[int] | None = None
+    lv_samples: int | None = None
+    checkpointing: str = "auto"
+    reference_coef: float = 0.0
+    reward_clip: float | None = None
     reward_num_frames: int | None = None
+    vae_checkpointing: bool = True
+    vae_tiling: bool = False
+    augmentation: RewardAugmentation | None = None
     pipeline_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_backprop(self.backprop, self.num_backprop_steps, self.refl_range)
+        check_checkpointing(self.checkpointing)
+        if self.reference_coef < 0.0:
+            raise ValueError(f"reference_coef must be at least 0: got {self.reference_coef}.")
+        if self.lv_samples is None:
+            return
+        if self.lv_samples < 1:
+            raise ValueError(f"lv_samples must be at least 1, or None for no re-noising: got {self.lv_samples}.")
+        if self.backprop != "last" or self.num_backprop_steps not in (None, 1):
+            raise ValueError(
+                'lv_samples needs backprop="last" with num_backprop_steps=1, for it re-noises to the last step: got '
+                f"backprop={self.backprop!r}, num_backprop_steps={self.num_backprop_steps}."
+            )
 
-@dataclass(frozen=True)
-class RewardTerm:
-    """One reward of the mixture.
-
-    Args:
-        name (`str`):
-            Under which it is logged.
-        function (`Callable`):
-            `(frames (B, T, 3, H, W) in [0, 1], prompts, **columns) -> (B,)`.
-        weight (`float`):
-            Its share in the total. At 0 it is computed without a graph, only to be logged.
-        columns (`frozenset[str]`, *optional*):
-            The dataset columns it takes; None means all of them.
-    """
-
-    name: str
-    function: RewardFunction
-    weight: float
-    columns: frozenset[str] | None
-
-    def score(self, frames_BTCHW: torch.Tensor, prompts: list[str], columns: dict[str, list[Any]]) -> torch.Tensor:
-        """Call the reward with the columns it takes and check what it returns.
+    def graph_steps(self, step_seed: int) -> GraphSteps:
+        """Build the choice of steps for one optimisation step.
 
         Args:
-            frames_BTCHW (`torch.Tensor` of shape `(batch_size, num_frames, 3, height, width)`):
-                Values in `[0, 1]`.
-            prompts (`list[str]`):
-                One text per clip.
-            columns (`dict[str, list[Any]]`):
-                The dataset's other columns.
+            step_seed (`int`):
+                Of the random choices.
 
         Returns:
-            `torch.Tensor` of shape `(batch_size,)`, float32: higher is better. Values of the wrong type or shape, not
-            finite or not differentiable are a `TypeError` or `ValueError`.
+            `GraphSteps`: the choice.
         """
-        chosen = {key: value for key, value in columns.items() if self.columns is None or key in self.columns}
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.weight != 0.0):
-            values = self.function(frames_BTCHW, prompts, **chosen)
-            self._check(values, frames_BTCHW, prompts)
-            return values.float()
-
-    def _check(self, values: torch.Tensor, frames_BTCHW: torch.Tensor, prompts: list[str]) -> None:
-        """Raise what is wrong with the values, saying what was got and what was expected."""
-        if not isinstance(values, torch.Tensor) or not values.is_floating_point():
-            kind = values.dtype if isinstance(values, torch.Tensor) else type(values).__name__
-            raise TypeError(f"Reward {self.name!r} must return a floating-point tensor: got {kind}.")
-        if values.shape != (len(prompts),):
-            raise ValueError(
-                f"Reward {self.name!r} must return one value per video, shape ({len(prompts)},): got shape "
-                f"{tuple(values.shape)} for frames of shape {tuple(frames_BTCHW.shape)}."
-            )
-        finite = torch.isfinite(values.detach()).tolist()
-        if not all(finite):
-            index = finite.index(False)
-            raise ValueError(
-                f"Reward {self.name!r} must return finite values: got {values[index].item()} for the prompt "
-                f"{prompts[index]!r}."
-            )
-        if torch.is_grad_enabled() and not values.requires_grad:
-            raise ValueError(
-                f"Reward {self.name!r} cannot be differentiated: its values carry no graph to the frames. Remove "
-                "detach(), torch.no_grad() and NumPy from it, or give it the weight 0 to log it only."
-            )
-
-
-def make_reward_terms(functions: Sequence[RewardFunction], weights: Sequence[float] | None = None) -> list[RewardTerm]:
-    """Name the rewards, pair them with their weights and find out which columns each takes.
-
-    Args:
-        functions (`list[Callable]`):
-            The rewards.
-        weights (`list[float]`, *optional*):
-            One per reward; by default 1 each.
-
-    Returns:
-        `list[RewardTerm]`: in the same order; a name that occurs twice is numbered (`mean`, `mean_2`).
-
-    Raises:
-        TypeError: If a reward cannot be called.
-        ValueError: If there is no reward, weights and rewards differ in number, or all weights are 0.
-    """
-    if not functions:
-        raise ValueError("reward_funcs must hold at least one reward: got none.")
-    weights = [1.0] * len(functions) if weights is None else list(weights)
-    if len(weights) != len(functions):
-        raise ValueError(f"reward_weights must hold one weight per reward: got {len(weights)} for {len(functions)}.")
-    if not any(weights):
-        raise ValueError(f"At least one of reward_weights must differ from 0: got {weights}.")
-    terms: list[RewardTerm] = []
-    for function, weight in zip(functions, weights, strict=True):
-        if not callable(function):
-            raise TypeError(
-                "reward_funcs must hold callables (frames, prompts, **columns) -> (batch,) or paths of VIDEORM "
-                f"folders: got {type(function).__name__}."
-            )
-        name = _reward_name(function)
-        earlier = sum(term.name == name or term.name.rpartition("_")[0] == name for term in terms)
-        name = f"{name}_{earlier + 1}" if earlier else name
-        terms.append(RewardTerm(name, function, float(weight), _accepted_columns(function)))
-    return terms
-
-
-def _reward_name(function: RewardFunction) -> str:
-    """Return a reward's own name, a function's name, or the class name of any other callable."""
-    if isinstance(function, Reward):
-        return function.name
-    if isinstance(function, functools.partial):
-        return _reward_name(function.func)
-    if inspect.isroutine(function):
-        return function.__name__
-    return type(function).__name__
-
-
-def _accepted_columns(function: RewardFunction) -> frozenset[str] | None:
-    """Return the names of the columns a reward takes, or None when it takes any."""
-    signature = inspect.signature(function.forward if isinstance(function, torch.nn.Module) else function)
-    parameters = list(signature.parameters.values())
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return frozenset(parameter.name for parameter in parameters[2:])
+        if self.lv_samples is not None:
+            return last_steps(1)
+        return make_graph_steps(self.backprop, self.num_backprop_steps, step_seed, self.refl_range)
 
 
 def noise_seed(seed: int, step: int, position: int) -> int:
@@ -183,32 +122,24 @@ def noise_seed(seed: int, step: int, position: int) -> int:
     return int(entropy[0] >> np.uint64(1))
 
 
-def spread_frames(frames_BTCHW: torch.Tensor, num_frames: int | None) -> torch.Tensor:
-    """Take the middle frames of `num_frames` equal parts of the clip.
+def step_seed(seed: int, step: int) -> int:
+    """Derive the seed of what the whole global batch of one optimisation step shares.
 
     Args:
-        frames_BTCHW (`torch.Tensor` of shape `(batch_size, time, 3, height, width)`):
-            The whole clips. Gradients flow through.
-        num_frames (`int`, *optional*):
-            How many to take; None takes all.
+        seed (`int`):
+            The run's seed.
+        step (`int`):
+            Optimisation step.
 
     Returns:
-        `torch.Tensor` of shape `(batch_size, num_frames, 3, height, width)`.
-
-    Raises:
-        ValueError: If the clip has fewer frames.
+        `int`: in `[0, 2**63)`, unrelated to the seeds of [`noise_seed`].
     """
-    time = frames_BTCHW.shape[1]
-    if num_frames is None or num_frames == time:
-        return frames_BTCHW
-    if num_frames > time:
-        raise ValueError(f"reward_num_frames must be at most the number of frames: got {num_frames} of {time}.")
-    index = [(2 * part + 1) * time // (2 * num_frames) for part in range(num_frames)]
-    return frames_BTCHW[:, index]
+    entropy = np.random.SeedSequence([seed, step], spawn_key=(1,)).generate_state(1, np.uint64)
+    return int(entropy[0] >> np.uint64(1))
 
 
 class RewardRollout(torch.nn.Module):
-    """Sample videos for prompts and score them; in training mode with a graph through the last K steps.
+    """Sample videos for prompts and score them; in training mode with a graph through the chosen steps.
 
     Args:
         pipe (`DiffusionPipeline`):
@@ -237,6 +168,13 @@ class RewardRollout(torch.nn.Module):
         self.terms = tuple(terms)
         self.settings = settings
         _check_accepted(pipe, settings)
+        with self._decoding():  # raises what is wrong with its settings
+            pass
+        graph_steps = settings.graph_steps(step_seed=0)
+        if graph_steps.predict_clean or settings.lv_samples is not None:
+            check_clean_prediction(pipe.scheduler)
+        num_graph_steps = graph_steps.at_most if settings.lv_samples is None else settings.lv_samples
+        self.checkpoint_calls = apply_checkpointing(settings.checkpointing, denoiser, num_graph_steps)
 
     def train(self, mode: bool = True) -> "RewardRollout":
         """Choose between sampling with a graph and without; every network stays in evaluation mode.
@@ -251,26 +189,14 @@ class RewardRollout(torch.nn.Module):
         self.training = mode
         return self
 
-    def activation_checkpointing_enable(self, **options: Any) -> None:
-        """Recompute the denoiser's blocks in the backward pass instead of keeping their activations.
-
-        Args:
-            options:
-                What Trainer passes along; only its defaults are possible with diffusers models.
-
-        Raises:
-            ValueError: If an option is not the default.
-        """
-        defaults = {"every_n_layers": 1, "offload": False}
-        changed = {key: value for key, value in options.items() if value and value != defaults.get(key)}
-        if changed:
-            raise ValueError(f"Checkpointing of a diffusers model takes no options: got {changed}. Remove them.")
-        self.denoiser.enable_gradient_checkpointing()
-
-    # The same hook under the name that older versions of transformers call.
-    gradient_checkpointing_enable = activation_checkpointing_enable
-
-    def forward(self, prompts: list[str], columns: dict[str, list[Any]], seeds: list[int]) -> dict[str, torch.Tensor]:
+    def forward(
+        self,
+        prompts: list[str],
+        columns: dict[str, list[Any]],
+        seeds: list[int],
+        step_seed: int = 0,
+        require_finite: bool = False,
+    ) -> dict[str, Any]:
         """Sample one video per prompt and score it.
 
         Args:
@@ -280,29 +206,63 @@ class RewardRollout(torch.nn.Module):
                 The dataset's other columns, for the rewards.
             seeds (`list[int]`):
                 Noise seed of each video.
+            step_seed (`int`, defaults to `0`):
+                Seed of what the whole global batch shares: the random choice of steps that build a graph.
+            require_finite (`bool`, defaults to `False`):
+                Whether rewards that are not finite are a `ValueError`; else the loss is not finite either.
 
         Returns:
-            `dict[str, torch.Tensor]`: `loss`, the negated mean of the total reward, a scalar; `rewards` of shape
-            `(num_rewards, batch_size)` and `total` of shape `(batch_size,)`, both without a graph.
+            `dict[str, Any]`: `loss`, a scalar; `rewards` of shape `(num_rewards, batch_size)` and `total` of shape
+            `(batch_size,)`, both without a graph; `metrics`, scalars by name, means over the batch.
         """
         # Explicit on both sides: another library may have turned gradients off, and evaluation needs none.
         with torch.set_grad_enabled(self.training):
-            frames_BTCHW = spread_frames(self._sample(prompts, seeds), self.settings.reward_num_frames).float()
-            rewards = torch.stack([term.score(frames_BTCHW, prompts, columns) for term in self.terms])
-            weights = torch.tensor([term.weight for term in self.terms], device=rewards.device)
-            total = (weights[:, None] * rewards).sum(dim=0)
-            return {"loss": -total.mean(), "rewards": rewards.detach(), "total": total.detach()}
+            regularise = self.training and self.settings.reference_coef > 0.0
+            reference = ReferenceDistance(self.denoiser) if regularise else None
+            clips = self._sample(prompts, seeds, step_seed, reference)
+            scores = mean_scores([self._score(clip_BTCHW, prompts, columns, seeds) for clip_BTCHW in clips])
+            if require_finite:
+                check_finite(self.terms, scores.rewards, prompts)
+            loss, metrics = scores.loss, scores.metrics(self.terms)
+            if reference is not None:
+                distance = reference.mean()
+                loss = loss + self.settings.reference_coef * distance
+                metrics["reference_distance"] = distance.detach()
+            return {"loss": loss, "rewards": scores.rewards, "total": scores.total, "metrics": metrics}
 
-    def _sample(self, prompts: list[str], seeds: list[int]) -> torch.Tensor:
-        """Sample frames (B, T, 3, H, W), with a graph in training mode only."""
+    def _score(
+        self, clip_BTCHW: torch.Tensor, prompts: list[str], columns: dict[str, list[Any]], seeds: list[int]
+    ) -> Scores:
+        """Score the frames that the rewards see, augmented in training mode."""
+        frames_BTCHW = spread_frames(clip_BTCHW, self.settings.reward_num_frames).float()
+        if self.training and self.settings.augmentation is not None:
+            frames_BTCHW = augment(frames_BTCHW, self.settings.augmentation, seeds)
+        return score_frames(self.terms, frames_BTCHW, prompts, columns, self.settings.reward_clip)
+
+    def _sample(
+        self, prompts: list[str], seeds: list[int], step_seed: int, reference: ReferenceDistance | None
+    ) -> list[torch.Tensor]:
+        """Sample clips (B, T, 3, H, W), with a graph in training mode only: one batch, or one per DRaFT-LV sample."""
         settings = self.settings
         arguments: dict[str, Any] = dict(settings.pipeline_kwargs)
         arguments["num_inference_steps"] = settings.num_inference_steps
         # On the CPU, one per sample: the noise is the same on every device and in every batch.
         arguments["generator"] = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        if self.training:
-            return sample_with_grad(self.pipe, prompts, settings.num_backprop_steps, **arguments)
-        return sample(self.pipe, prompts, **arguments)
+        with self._decoding():
+            if not self.training:
+                return [sample(self.pipe, prompts, **arguments)]
+            arguments |= {"checkpoint_calls": self.checkpoint_calls, "observe": reference}
+            if settings.lv_samples is not None:
+                return sample_renoised(self.pipe, prompts, settings.lv_samples, **arguments)
+            return [sample_with_grad(self.pipe, prompts, settings.graph_steps(step_seed), **arguments)]
+
+    def _decoding(self) -> AbstractContextManager[None]:
+        """Decode the frames that the rewards see, and no others where the VAE can leave them out."""
+        settings = self.settings
+        num_frames = clip_length(self.pipe, settings.pipeline_kwargs)
+        wanted = None if num_frames is None else spread_indices(num_frames, settings.reward_num_frames)
+        memory = {"checkpointing": settings.vae_checkpointing, "tiling": settings.vae_tiling}
+        return reward_decoding(self.pipe, num_frames, wanted, **memory)
 
 
 def _check_accepted(pipe: DiffusionPipeline, settings: SamplingSettings) -> None:
@@ -316,3 +276,4 @@ def _check_accepted(pipe: DiffusionPipeline, settings: SamplingSettings) -> None
         )
     if settings.pipeline_kwargs.get("num_videos_per_prompt", 1) != 1:
         raise ValueError("num_videos_per_prompt must be 1: repeat the prompt in the dataset instead.")
+    check_sizes(find_spec(pipe), pipe, settings.pipeline_kwargs)

@@ -6,30 +6,35 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
+from draftv_trainer.cli import compare, sample, train
+from draftv_trainer.cli.draftv import COMMANDS
 from videorm_hf.cli.videorm import app
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELL_BLOCK = re.compile(r"^```(?:bash|console|sh|shell)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+YAML_BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+DRAFTV = {"train": train.parser, "sample": sample.parser, "compare": compare.parser}
 
 
 def name_of(document: Path) -> str:
     return str(document.relative_to(ROOT))
 
 
-def videorm_commands(document: Path) -> list[list[str]]:
+def commands_of(document: Path, program: str) -> list[list[str]]:
     blocks = SHELL_BLOCK.findall(document.read_text(encoding="utf-8"))
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     commands = [shlex.split(line.strip().removeprefix("$ "), comments=True) for line in lines]
-    commands = [words[words.index("videorm") :] for words in commands if "videorm" in words]
+    commands = [words[words.index(program) :] for words in commands if program in words]
     return [words for words in commands if len(words) > 1]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_documented_option_exists(document: Path) -> None:
     subcommands = typer.main.get_command(app).commands
-    for _, name, *words in videorm_commands(document):
+    for _, name, *words in commands_of(document, "videorm"):
         if name.startswith("--"):
             continue
         assert name in subcommands, f"`videorm {name}` does not exist"
@@ -39,8 +44,32 @@ def test_every_documented_option_exists(document: Path) -> None:
         assert named <= known, f"`videorm {name}` has no {', '.join(sorted(named - known))}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_documented_option_of_draftv_exists(document: Path) -> None:
+    for _, name, *words in commands_of(document, "draftv"):
+        if name.startswith("--"):
+            continue
+        assert name in DRAFTV, f"`draftv {name}` does not exist"
+        known = {"--config", *DRAFTV[name]()._option_string_actions}
+        named = {word.split("=")[0] for word in words if word.startswith("--")}
+        assert named <= known, f"`draftv {name}` has no {', '.join(sorted(named - known))}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_documented_setting_of_draftv_train_exists(document: Path) -> None:
+    known = {option.removeprefix("--") for option in train.parser()._option_string_actions}
+    for block in YAML_BLOCK.findall(document.read_text(encoding="utf-8")):
+        settings = yaml.safe_load(block)
+        if "model_name_or_path" in settings:
+            assert settings.keys() <= known, f"`draftv train` has no {', '.join(sorted(settings.keys() - known))}"
+
+
+def test_draftv_lists_the_commands_that_there_are() -> None:
+    assert COMMANDS.keys() == DRAFTV.keys()
+
+
 def test_the_readme_shows_commands() -> None:
-    assert {words[1] for words in videorm_commands(ROOT / "README.md")} >= {"score", "convert"}
+    assert {words[1] for words in commands_of(ROOT / "README.md", "videorm")} >= {"score", "convert"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)

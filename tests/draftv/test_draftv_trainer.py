@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 
 from draftv_trainer import DRaFTVTrainer
 from draftv_trainer.lora import LORA_WEIGHTS_NAME
+from draftv_trainer.model_card import CARD_NAME, FACTS_NAME
 from tests.draftv.factories import (
     PROMPTS,
     all_weights,
@@ -86,7 +87,7 @@ def test_saved_lora_gives_a_fresh_pipeline_identical_frames(tmp_path):
     run = trainer(tmp_path, peft=LoraConfig(r=2, lora_alpha=6, target_modules=["to_q", "to_v"]), save_strategy="steps")
     run.train()
     run.save_model(str(tmp_path / "final"))
-    assert os.listdir(tmp_path / "final") == [LORA_WEIGHTS_NAME]
+    assert sorted(os.listdir(tmp_path / "final")) == sorted([LORA_WEIGHTS_NAME, CARD_NAME, FACTS_NAME])
     fresh = tiny_wan()
     untuned = infer(fresh)
     fresh.load_lora_weights(str(tmp_path / "final"))
@@ -143,10 +144,10 @@ def test_a_global_batch_divided_over_micro_steps_gives_the_same_gradients(tmp_pa
     assert logged(divided, "reward") == pytest.approx(logged(whole, "reward"), abs=1e-6)
 
 
-def test_gradient_checkpointing_gives_equal_gradients(tmp_path):
-    plain = trainer(tmp_path, max_steps=2)
+def test_checkpointing_gives_equal_gradients(tmp_path):
+    plain = trainer(tmp_path, max_steps=2, checkpointing="none")
     plain.train()
-    checkpointed = trainer(tmp_path, max_steps=2, gradient_checkpointing=True)
+    checkpointed = trainer(tmp_path, max_steps=2, checkpointing="nested")
     checkpointed.train()
     assert checkpointed.pipe.transformer.is_gradient_checkpointing
     assert_equal_weights(lora_weights(checkpointed.pipe), lora_weights(plain.pipe))
@@ -219,6 +220,9 @@ def test_gradients_turned_off_by_another_library_do_no_harm(tmp_path):
         ({"pipeline_kwargs": {"num_videos_per_prompt": 2}}, ValueError, "num_videos_per_prompt must be 1"),
         ({"model_init_kwargs": {"revision": "main"}}, ValueError, "model_init_kwargs must be None"),
         ({"peft": LoraConfig(target_modules=["query"])}, ValueError, "does not fit WanTransformer3DModel"),
+        ({"num_frames": 6}, ValueError, r"num_frames must be 4k\+1 for Wan, got 6"),
+        ({"width": 24}, ValueError, "width must be a multiple of 16 for Wan, got 24"),
+        ({"reward_num_frames": 6}, ValueError, "reward_num_frames must be at most the number of frames: got 6 of 5"),
     ],
 )
 def test_errors_before_training(tmp_path, arguments, error, message):
@@ -230,8 +234,6 @@ def test_errors_before_training(tmp_path, arguments, error, message):
     ("arguments", "message"),
     [
         ({"num_backprop_steps": 4}, "at most the number of sampling steps: got 4, but the scheduler takes 3"),
-        ({"num_frames": 6}, "cannot make {'num_frames': 6}"),
-        ({"reward_num_frames": 6}, "reward_num_frames must be at most the number of frames: got 6 of 5"),
         ({"reward_funcs": lambda frames, prompts: frames.mean()}, "one value per video"),
         ({"reward_funcs": lambda frames, prompts: frames.detach().mean((1, 2, 3, 4))}, "cannot be differentiated"),
         ({"reward_funcs": lambda frames, prompts: redness(frames, prompts) / 0}, "must return finite values"),
@@ -245,6 +247,28 @@ def test_errors_at_the_first_step(tmp_path, arguments, message):
     assert run.state.global_step == 0
     assert torch.is_grad_enabled()
     assert_equal_weights(lora_weights(run.pipe), before)
+
+
+def test_inference_mode_is_an_error_at_the_first_step(tmp_path):
+    run = trainer(tmp_path)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):
+        run.train()
+    assert run.state.global_step == 0
+
+
+def test_a_checkpoint_of_another_pipeline_is_an_error(tmp_path):
+    settings = {"max_steps": 1, "save_steps": 1, "save_strategy": "steps"}
+    trainer(tmp_path, **settings).train()
+    other = tiny_wan()
+    del other.transformer.blocks[1]
+    with pytest.raises(ValueError, match="belongs to another pipeline.*blocks.1.*expected None"):
+        trainer(tmp_path, pipe=other, **settings).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+def test_the_progress_bar_shows_the_reward(tmp_path, capsys):
+    run = trainer(tmp_path, max_steps=2, disable_tqdm=False)
+    run.train()
+    assert f"reward={logged(run, 'reward')[-1]:.4g}" in capsys.readouterr().err
 
 
 def test_model_of_another_kind_is_an_error(tmp_path):

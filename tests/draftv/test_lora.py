@@ -6,12 +6,21 @@ import sys
 
 import pytest
 import torch
-from diffusers import WanPipeline
+from diffusers import WanPipeline, WanTransformer3DModel
 from peft import LoraConfig
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from draftv_trainer.lora import LORA_WEIGHTS_NAME, METADATA_KEY, add_lora, restore_lora, save_lora
-from tests.draftv.factories import infer, lora_weights, tiny_wan
+from draftv_trainer.lora import (
+    LORA_WEIGHTS_NAME,
+    METADATA_KEY,
+    add_lora,
+    load_lora,
+    restore_lora,
+    save_lora,
+    set_lora_scale,
+)
+from tests.draftv.factories import all_weights, infer, lora_weights, tiny_wan
 
 
 def trained_like(peft_config=None):
@@ -62,11 +71,13 @@ def test_lora_is_float32_on_a_bfloat16_denoiser_whose_type_stays():
 def test_a_fresh_pipeline_reads_it_back_to_identical_frames(tmp_path, peft_config):
     pipe = trained_like(peft_config)
     save_lora(pipe, tmp_path)
-    fresh = tiny_wan()
+    fresh, ours = tiny_wan(), tiny_wan()
     untuned = infer(fresh)
     fresh.load_lora_weights(str(tmp_path))
     assert torch.equal(infer(fresh), infer(pipe))
     assert not torch.equal(infer(fresh), untuned)
+    load_lora(ours, tmp_path)
+    assert torch.equal(infer(ours), infer(pipe))
     assert [path.name for path in tmp_path.iterdir()] == [LORA_WEIGHTS_NAME]
 
 
@@ -77,7 +88,7 @@ def test_another_process_reads_it_back_to_identical_frames(tmp_path):
     tiny_wan().save_pretrained(pipe_folder)
     script = """
 import sys, torch
-from diffusers import WanPipeline
+from diffusers import WanPipeline, WanTransformer3DModel
 pipe = WanPipeline.from_pretrained(sys.argv[1])
 pipe.load_lora_weights(sys.argv[2])
 generators = [torch.Generator().manual_seed(index) for index in range(2)]
@@ -152,17 +163,83 @@ def test_a_lora_of_other_settings_is_an_error(tmp_path, peft_config, message):
 def test_a_folder_without_a_lora_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="Expected a LoRA at"):
         restore_lora(trained_like(), tmp_path)
+    with pytest.raises(FileNotFoundError, match="Expected a LoRA at"):
+        load_lora(tiny_wan(), tmp_path)
 
 
-def test_targets_that_match_nothing_dropout_and_a_second_lora_are_errors():
+def test_a_loaded_lora_stays_float32_on_a_bfloat16_denoiser_with_identical_frames(tmp_path):
+    pipe = tiny_wan()
+    pipe.transformer.to(torch.bfloat16)
+    add_lora(pipe)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in pipe.transformer.named_parameters():
+        if ".lora_" in name:
+            parameter.data.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    save_lora(pipe, tmp_path)
+    fresh = tiny_wan()
+    fresh.transformer.to(torch.bfloat16)
+    load_lora(fresh, tmp_path)
+    assert {weight.dtype for weight in lora_weights(fresh).values()} == {torch.float32}
+    assert torch.equal(infer(fresh), infer(pipe))
+
+
+@pytest.mark.parametrize("scale", [-0.1, 1.1, float("nan")])
+def test_a_scale_out_of_range_is_an_error(tmp_path, scale):
+    save_lora(trained_like(), tmp_path)
+    with pytest.raises(ValueError, match="scale must be between 0 .* and 1 .*got"):
+        load_lora(tiny_wan(), tmp_path, scale=scale)
+    with pytest.raises(ValueError, match="scale must be between 0"):
+        set_lora_scale(trained_like(), scale)
+
+
+def test_scaling_without_a_lora_is_an_error():
+    with pytest.raises(ValueError, match="WanPipeline carries no LoRA"):
+        set_lora_scale(tiny_wan(), 0.5)
+
+
+def test_a_lora_of_a_larger_model_or_without_settings_is_an_error(tmp_path):
+    pipe = trained_like()
+    path = save_lora(pipe, tmp_path)
+    larger = tiny_wan()
+    larger.transformer = WanTransformer3DModel.from_config({**larger.transformer.config, "num_attention_heads": 4})
+    with pytest.raises(ValueError, match=r"trained on WanPipeline.*has size 24, expected 48"):
+        load_lora(larger, tmp_path)
+    assert lora_weights(larger) == {}
+    save_file(load_file(path), path)
+    with pytest.raises(ValueError, match="carries no settings of its adapter"):
+        load_lora(tiny_wan(), tmp_path)
+
+
+def test_targets_that_match_nothing_dropout_and_a_second_lora_are_errors(tmp_path):
     with pytest.raises(ValueError, match=r"got target_modules=.*query.*expected"):
         add_lora(tiny_wan(), LoraConfig(target_modules=["query"]))
     with pytest.raises(ValueError, match="lora_dropout must be 0: got 0.1"):
         add_lora(tiny_wan(), LoraConfig(target_modules=["to_q"], lora_dropout=0.1))
+    with pytest.raises(ValueError, match=r"such as \[.*'ffn_up'|such as \[.*'to_k', 'to_out.0'"):
+        add_lora(tiny_wan(), LoraConfig(target_modules=["query"]))
     pipe = tiny_wan()
     add_lora(pipe)
-    with pytest.raises(ValueError, match="already carries a LoRA"):
-        add_lora(pipe)
+    for add in (add_lora, lambda pipe: load_lora(pipe, tmp_path)):
+        save_lora(pipe, tmp_path)
+        with pytest.raises(ValueError, match="already carries a LoRA"):
+            add(pipe)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bias": "all"}, "must train nothing but the LoRA.*bias='all'"),
+        ({"use_dora": True}, "must train nothing but the LoRA.*use_dora=True"),
+        ({"modules_to_save": ["proj_out"]}, r"must train nothing but the LoRA.*modules_to_save=\['proj_out'\]"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights must be .*got 'pissa'"),
+    ],
+)
+def test_more_than_a_lora_is_an_error(settings, message):
+    pipe = tiny_wan()
+    before = all_weights(pipe)
+    with pytest.raises(ValueError, match=message):
+        add_lora(pipe, LoraConfig(target_modules=["to_q"], **settings))
+    assert all_weights(pipe).keys() == before.keys()
 
 
 def test_two_denoisers_are_an_error():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import FlowMatchHeunDiscreteScheduler, WanPipeline
 
-from draftv_trainer.lora import add_lora
 from draftv_trainer.sampling import sample, sample_with_grad
+from tests.draftv.explicit_sampling import STEPS, lora_gradients, lora_pipe
 from tests.draftv.factories import (
     PROMPTS,
     TINY_SIZE,
@@ -19,28 +19,12 @@ from tests.draftv.factories import (
     unipc_flow_scheduler,
 )
 
-STEPS = 4
 SCHEDULERS = [unipc_flow_scheduler, euler_flow_scheduler]
-
-
-def lora_pipe(make_scheduler=euler_flow_scheduler):
-    """A tiny Wan whose LoRA does not start at zero, so that every LoRA weight has a gradient."""
-    pipe = tiny_wan(make_scheduler())
-    denoiser = add_lora(pipe)
-    generator = torch.Generator().manual_seed(1)
-    for parameter in denoiser.parameters():
-        if parameter.requires_grad:
-            parameter.data.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return pipe
 
 
 def draw(pipe, num_backprop_steps, **overrides):
     arguments = {**TINY_SIZE, "num_inference_steps": STEPS, "generator": generators(len(PROMPTS)), **overrides}
     return sample_with_grad(pipe, PROMPTS, num_backprop_steps, **arguments)
-
-
-def lora_gradients(pipe):
-    return {name: p.grad.clone() for name, p in pipe.transformer.named_parameters() if p.requires_grad}
 
 
 @pytest.mark.parametrize("make_scheduler", SCHEDULERS)

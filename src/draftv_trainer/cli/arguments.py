@@ -1,0 +1,299 @@
+"""What several sub-commands take: words and YAML files, prompts, rewards, and how videos are sampled.
+
+Source: TRL's parser, whose YAML files give defaults that options override.
+"""
+
+import importlib
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from datasets import Dataset
+from trl import TrlParser
+
+from draftv_trainer.dtypes import DTYPES, parse_dtype
+from draftv_trainer.model_card import FACTS_NAME
+from draftv_trainer.reward_terms import RewardFunction
+from draftv_trainer.sampling import check_pipeline_kwargs
+from draftv_trainer.trainer_inputs import prompt_dataset
+from draftv_trainer.variants import VideoSettings, check_source
+
+logger = logging.getLogger(__name__)
+
+# Fields of SamplingArguments that the pipeline's call takes; the first is not part of `pipeline_kwargs`.
+CALL_FIELDS = ("num_inference_steps", "guidance_scale", "height", "width", "num_frames")
+
+_TABLE_READERS: dict[str, Callable[[str], Dataset]] = {
+    ".json": Dataset.from_json,
+    ".jsonl": Dataset.from_json,
+    ".csv": Dataset.from_csv,
+    ".parquet": Dataset.from_parquet,
+}
+_PROMPT_FILES = (".txt", *_TABLE_READERS)
+_OBJECT_PATH = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
+
+
+@dataclass
+class SamplingArguments:
+    """How videos are sampled; what is left out is as the LoRA was trained with, else the pipeline's default."""
+
+    num_inference_steps: int | None = field(default=None, metadata={"help": "Number of sampling steps."})
+    guidance_scale: float | None = field(default=None, metadata={"help": "Classifier-free guidance scale."})
+    height: int | None = field(default=None, metadata={"help": "Height in pixels."})
+    width: int | None = field(default=None, metadata={"help": "Width in pixels."})
+    num_frames: int | None = field(default=None, metadata={"help": "Frames per video."})
+    pipeline_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": 'Further arguments of the pipeline, such as {"negative_prompt": "blurry"}.'}
+    )
+    seed: int = field(default=42, metadata={"help": "Seed of the noise; each prompt derives its own from it."})
+    batch_size: int = field(default=1, metadata={"help": "Videos sampled at once. The noise does not depend on it."})
+    dtype: str = field(default="float32", metadata={"help": "What pipelines compute in.", "choices": list(DTYPES)})
+    device: str | None = field(default=None, metadata={"help": "Such as cuda:1. Default: the GPU if there is one."})
+    fps: int = field(default=8, metadata={"help": "Frames per second of the files."})
+    overwrite: bool = field(default=False, metadata={"help": "Write into an output folder that holds results."})
+
+    def __post_init__(self) -> None:
+        check_pipeline_kwargs(parse_object(self.pipeline_kwargs, "pipeline_kwargs"))
+        for name in ("batch_size", "fps", "num_inference_steps", "height", "width", "num_frames"):
+            value = self.__dict__[name]
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1: got {value}.")
+
+    def settings(self, loras: Sequence[Path]) -> VideoSettings:
+        """Gather how to sample.
+
+        Args:
+            loras (`list[Path]`):
+                The folders of the LoRAs that take part.
+
+        Returns:
+            `VideoSettings`: what was given, completed by what the LoRAs were trained with.
+
+        Raises:
+            ValueError: If two LoRAs were trained with different values of an argument that was not given.
+        """
+        given = {name: self.__dict__[name] for name in CALL_FIELDS if self.__dict__[name] is not None}
+        given = {**parse_object(self.pipeline_kwargs, "pipeline_kwargs"), **given}
+        trained: dict[str, Any] = {}
+        for folder in loras:
+            for name, value in trained_settings(folder).items():
+                if name not in given and trained.setdefault(name, value) != value:
+                    raise ValueError(
+                        f"The LoRAs were trained with different {name}, {trained[name]!r} and {value!r}: give "
+                        f"--{name}, or --pipeline_kwargs, to sample both alike."
+                    )
+        if trained:
+            said = ", ".join(f"{name}={value!r}" for name, value in trained.items())
+            logger.info("Sampling as the LoRA was trained, where nothing else was given: %s.", said)
+        return VideoSettings(
+            call={**trained, **given},
+            seed=self.seed,
+            batch_size=self.batch_size,
+            dtype=parse_dtype(self.dtype),
+            device=torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu")),
+            fps=self.fps,
+        )
+
+
+def parse(parser: TrlParser, words: Sequence[str]) -> tuple[Any, ...]:
+    """Read words and the YAML file that `--config` names.
+
+    Args:
+        parser (`TrlParser`):
+            With the dataclasses to fill.
+        words (`list[str]`):
+            The command's own words.
+
+    Returns:
+        `tuple`: one instance per dataclass, then a namespace of positional words if there are any.
+
+    Raises:
+        ValueError: If the file is no YAML mapping, or an option does not exist.
+    """
+    split = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    if split and split[-1] == "--config":
+        raise ValueError("--config must be followed by the path of a YAML file: got nothing.")
+    try:
+        *values, unknown = parser.parse_args_and_config(split, return_remaining_strings=True)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--config must name a YAML file: {error}") from error
+    if unknown:
+        raise ValueError(f"Unknown options: {' '.join(unknown)}. `--help` lists those that exist.")
+    return tuple(values)
+
+
+def make_parser(command: str, description: str, dataclasses: Sequence[type]) -> TrlParser:
+    """Build a sub-command's parser.
+
+    Args:
+        command (`str`):
+            Its name.
+        description (`str`):
+            What it does, for `--help`.
+        dataclasses (`list[type]`):
+            Whose fields become options.
+
+    Returns:
+        `TrlParser`: it reads options and YAML files; options are not abbreviated.
+    """
+    note = "--config FILE reads options from a YAML file; those given on the command line come first."
+    return TrlParser(dataclasses, prog=f"draftv {command}", description=description, epilog=note, allow_abbrev=False)
+
+
+def parse_object(value: dict[str, Any] | str | None, name: str) -> dict[str, Any]:
+    """Read an option that is a mapping in YAML, or a JSON object on the command line.
+
+    Args:
+        value (`dict[str, Any]` or `str`, *optional*):
+            What was given.
+        name (`str`):
+            The option's name, for messages.
+
+    Returns:
+        `dict[str, Any]`: the mapping, empty for None.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--{name} must be a JSON object: got {value!r} ({error}).") from error
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"--{name} must be a JSON object: got {value!r}.")
+    return value or {}
+
+
+def as_list(value: str | list[str] | None) -> list[str]:
+    """Return a YAML value that may be one string or several as a list, empty for None."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def read_prompts(words: Sequence[str], column: str = "prompt") -> Dataset:
+    """Read prompts: each word is a prompt, or a file of prompts.
+
+    Args:
+        words (`list[str]`):
+            Texts, and paths of `.txt` files (a prompt on each line) or of `.jsonl`, `.json`, `.csv` and `.parquet`
+            tables. A table's further columns are kept where it is the only source.
+        column (`str`, defaults to `"prompt"`):
+            The tables' column of prompts.
+
+    Returns:
+        `datasets.Dataset`: with a `prompt` column and at least one row. A word that looks like a file that does not
+        exist is a `FileNotFoundError`, never taken for a text.
+
+    Raises:
+        ValueError: If there is no prompt.
+    """
+    sources = [_read_source(word, column) for word in words]
+    if not sources:
+        raise ValueError("--prompts must hold at least one prompt or file: got none.")
+    if len(sources) == 1:
+        return sources[0]
+    return Dataset.from_dict({"prompt": [prompt for source in sources for prompt in source["prompt"]]})
+
+
+def _read_source(word: str, column: str) -> Dataset:
+    """Read one word of `--prompts`."""
+    path = Path(word)
+    suffix = path.suffix.lower()
+    if suffix not in _PROMPT_FILES or (" " in word and not path.is_file()):
+        if not word.strip():
+            raise ValueError(f"A prompt must hold text: got {word!r}.")
+        return Dataset.from_dict({"prompt": [word]})
+    if not path.is_file():
+        raise FileNotFoundError(f"--prompts names the file {word}: there is none. Paths start from {os.getcwd()}.")
+    if suffix == ".txt":
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        prompts = [line for line in lines if line]
+        if not prompts:
+            raise ValueError(f"{word} must hold a prompt on each line: got no text.")
+        return Dataset.from_dict({"prompt": prompts})
+    return name_prompt_column(_TABLE_READERS[suffix](str(path)), column, word)
+
+
+def name_prompt_column(dataset: Dataset, column: str, source: str) -> Dataset:
+    """Call the column of prompts `prompt`, and check it.
+
+    Args:
+        dataset (`datasets.Dataset`):
+            A table.
+        column (`str`):
+            The present name of the column.
+        source (`str`):
+            Where the table came from, for messages.
+
+    Returns:
+        `datasets.Dataset`: with a `prompt` column.
+
+    Raises:
+        ValueError: If there is no such column.
+    """
+    if column not in dataset.column_names:
+        raise ValueError(f"{source} must have a column {column!r}: got {dataset.column_names}. Set --prompt_column.")
+    return prompt_dataset(dataset if column == "prompt" else dataset.rename_column(column, "prompt"), source)
+
+
+def find_rewards(words: Sequence[str]) -> list[RewardFunction | str]:
+    """Turn words into rewards.
+
+    Args:
+        words (`list[str]`):
+            Folders or Hub ids of VIDEORMs, or `module:name` of a Python function or reward; a class is called without
+            arguments. Modules of the working directory are found.
+
+    Returns:
+        `list[Callable | str]`: Python objects, and folders as they were given. A module that cannot be imported, or
+        has no such name, is an `ImportError`.
+    """
+    return [word if Path(word).exists() else _import_reward(word) for word in words]
+
+
+def _import_reward(word: str) -> RewardFunction | str:
+    """Import `module:name`; return any other word as it is, if it can be a Hub id."""
+    match = _OBJECT_PATH.fullmatch(word)
+    if match is None:
+        return check_source(word, "A reward that is not `module:name`")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(match["module"])
+    except ImportError as error:
+        raise ImportError(
+            f"The reward {word} cannot be imported: {error}. Modules are looked for in {os.getcwd()} and among the "
+            "installed ones."
+        ) from error
+    if match["name"] not in vars(module):
+        raise ImportError(f"The reward {word} names {match['name']!r}: the module {module.__file__} has no such name.")
+    found = vars(module)[match["name"]]
+    return found() if isinstance(found, type) else found
+
+
+def trained_settings(lora: Path) -> dict[str, Any]:
+    """Read how videos were sampled while a LoRA was trained.
+
+    Args:
+        lora (`Path`):
+            The LoRA's folder.
+
+    Returns:
+        `dict[str, Any]`: arguments of the pipeline's call; empty where the folder does not say.
+    """
+    path = lora / FACTS_NAME
+    if not path.is_file():
+        return {}
+    sampling: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["sampling"]
+    steps = {"num_inference_steps": sampling["num_inference_steps"]}
+    return {name: value for name, value in {**steps, **sampling["pipeline_kwargs"]}.items() if value is not None}

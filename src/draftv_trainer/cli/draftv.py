@@ -1,0 +1,77 @@
+"""`draftv`: tune a video pipeline by a reward, sample from it before and after, and compare.
+
+Words and YAML files are read by TRL's parser, so that options are spelled as in TRL and transformers.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+COMMANDS = {
+    "train": "tune a pipeline's LoRA by the gradient of rewards",
+    "sample": "sample videos, before and after side by side",
+    "compare": "compare two LoRAs or pipelines by rewards, prompt by prompt",
+}
+FAILED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command.
+
+    Args:
+        arguments (`list[str]`, *optional*):
+            The words after `draftv`; by default those of the command line.
+
+    Returns:
+        `int`: the exit code, 0 if all went well, 2 if the command could not be run as given.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        with _own_messages():
+            importlib.import_module(f"draftv_trainer.cli.{options.command}").run(options.words)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if options.traceback:
+            raise
+        sys.stderr.write(f"Error: {error}\n`draftv --traceback {options.command} ...` shows where it arose.\n")
+        return FAILED
+    return 0
+
+
+@contextmanager
+def _own_messages() -> Iterator[None]:
+    """Show what this package logs; the libraries below show their own."""
+    logger = logging.getLogger("draftv_trainer")
+    handler, level = logging.StreamHandler(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Build the parser of what comes before a sub-command's own words."""
+    commands = "\n".join(f"  {name:<9}{text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="draftv",
+        description=f"DRaFT-V: tune video pipelines by video rewards.\n\ncommands:\n{commands}",
+        epilog="`draftv COMMAND --help` lists its options. Exit code: 0, or 2 for what cannot be run as given.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    version = importlib.metadata.version("videorm-hf")
+    parser.add_argument("--version", action="version", version=f"draftv of videorm-hf {version}")
+    parser.add_argument("--traceback", action="store_true", help="show where an error arose")
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help=", ".join(COMMANDS))
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="the command's own options")
+    return parser
+
+
+if __name__ == "__main__":  # for `accelerate launch -m draftv_trainer.cli.draftv train ...`
+    sys.exit(main())

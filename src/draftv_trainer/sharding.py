@@ -1,0 +1,63 @@
+"""A denoiser too large for one device: its frozen weights divided over the processes, its LoRA whole on each.
+
+FSDP2 (`fully_shard`) gathers one block's weights at a time, under the unmodified pipeline. What is trained, the LoRA,
+stays an ordinary tensor that DistributedDataParallel averages the gradients of, and that is saved as ever.
+Source: Zhao et al. 2023 (FSDP, arXiv 2304.11277); PyTorch's `torch.distributed.fsdp`.
+"""
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+
+def shard_denoiser(rollout: nn.Module, denoiser: ModelMixin, device: torch.device) -> None:
+    """Divide the denoiser's frozen weights over all processes.
+
+    Every process must then make the same number of denoiser calls, as it does in training and evaluation here.
+
+    Args:
+        rollout (`nn.Module`):
+            The module that DistributedDataParallel will wrap. It is told to leave the divided weights alone.
+        denoiser (`ModelMixin`):
+            A part of it that carries a LoRA, on its device. Changed in place.
+        device (`torch.device`):
+            Of this process.
+
+    Raises:
+        ValueError: If there is only one process.
+    """
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    num_processes = torch.distributed.get_world_size() if distributed else 1
+    if num_processes == 1:
+        raise ValueError(
+            "shard_denoiser needs several processes: got 1. Launch with torchrun or accelerate, or leave it out."
+        )
+    mesh = init_device_mesh(device.type, (num_processes,))
+    trained = {parameter for parameter in denoiser.parameters() if parameter.requires_grad}
+    for block in denoiser_blocks(denoiser):
+        fully_shard(block, mesh=mesh, ignored_params=trained)
+    fully_shard(denoiser, mesh=mesh, ignored_params=trained)
+    frozen = [name for name, parameter in rollout.named_parameters() if not parameter.requires_grad]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(rollout, frozen)
+
+
+def denoiser_blocks(denoiser: ModelMixin) -> list[nn.Module]:
+    """Find the parts whose weights are gathered together: the entries of the denoiser's module lists.
+
+    Args:
+        denoiser (`ModelMixin`):
+            Any denoiser of diffusers: all keep their blocks in lists, but for the middle one of a U-Net.
+
+    Returns:
+        `list[nn.Module]`: those that hold weights.
+    """
+    parts: list[nn.Module] = []
+    for name, child in denoiser.named_children():
+        if isinstance(child, nn.ModuleList):
+            parts.extend(child)
+        elif name == "mid_block":
+            parts.append(child)
+    return [part for part in parts if any(True for _ in part.parameters())]
