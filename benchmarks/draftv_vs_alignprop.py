@@ -115,8 +115,11 @@ def measure(arguments: argparse.Namespace, folder: Path, trl: Path) -> dict[str,
         # The first round measures memory and gradients, the others time; who begins changes from round to round.
         order = [CONTESTANTS[(round_ + place) % len(CONTESTANTS)] for place in range(len(CONTESTANTS))]
         for name in order:
-            job = {**common, "num_steps": num_steps, "num_graph_steps": k, "gradient": f"{name}.pt" * (round_ == 0)}
+            job = {**common, "num_steps": num_steps, "num_graph_steps": k, "gradient": ""}
+            if round_ == 0:  # slow, and memory hardly varies: one step will do
+                job |= {"steps": 1, "gradient": f"{name}.pt"}
             report = run_worker(pythons[name], name, job, MEASURE_MEMORY if round_ == 0 else {})
+            print(f"round {round_} T={num_steps} K={k} {name}: {report}", file=sys.stderr, flush=True)
             reports[num_steps, k][name].append(report)
         if round_ == 0:
             reports[num_steps, k]["difference"] = [gradient_difference(folder)]
@@ -340,7 +343,8 @@ def measure_trl(job: dict[str, Any]) -> dict[str, Any]:
         return steps_to_error(trainer)
     meter = StepMeter(pipe.unet, torch.load(folder / "lora.pt", weights_only=True))
     sample = pipe.rgb_with_grad
-    for step, noise in enumerate(torch.load(folder / "noises.pt", weights_only=True)):
+    noises = torch.load(folder / "noises.pt", weights_only=True)[: job["steps"] + 1]
+    for step, noise in enumerate(noises):
         pipe.rgb_with_grad = functools.partial(sample, latents=noise)
         meter.begin()
         trainer.step(0, step)
