@@ -124,7 +124,10 @@ def check_parallelism(args: DRaFTVConfig) -> None:
         ValueError: If FSDP or DeepSpeed is asked for.
     """
     if args.fsdp or args.deepspeed:
-        raise ValueError("FSDP and DeepSpeed are not supported yet: launch plain processes with torchrun.")
+        raise ValueError(
+            "FSDP and DeepSpeed settings of Trainer are not supported: launch plain processes with torchrun, and set "
+            "shard_denoiser=True for a denoiser too large for one device."
+        )
     if args.n_gpu > 1:
         logger.warning("Using one of %d GPUs: launch with torchrun or accelerate to use them all.", args.n_gpu)
         args._n_gpu = 1
