@@ -1,0 +1,1 @@
+"""VIDEOPREFER: prompts with rated candidate videos, as items, as preference pairs, and as published data sets."""
