@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# The dimensions of the paper. Human-labelled sets may have others; an item's own are those its candidates are rated in.
+# The paper's dimensions. Human-labelled sets may have others: an item's own are those it is rated in.
 DIMENSIONS = ("prompt_following", "video_quality")
 MIN_RATING, MAX_RATING = 1.0, 5.0
 
@@ -36,8 +36,8 @@ class Candidate:
     Args:
         candidate_id (`str`): Unique in its item.
         video (`Any`):
-            The video: a path, relative to the working folder where it comes from one, or what [`VideoRMVideoProcessor`]
-            takes.
+            The video: a path, relative to the working folder where it comes from one, or anything else that
+            [`VideoRMVideoProcessor`] takes.
         model (`str`): What generated it; where it is real, what it was taken from.
         is_real (`bool`): Whether it is a real clip rather than a generated one.
         guidance_scale (`float`, *optional*): Classifier-free-guidance scale of the generation.

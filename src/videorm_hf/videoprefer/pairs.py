@@ -40,7 +40,7 @@ def make_preference_pairs(
 ) -> list[PreferencePair]:
     """Compare every two candidates of an item; with four, at most six pairs.
 
-    A candidate without the rating (for `"mean"`: without one of the dimensions that the item is rated in) is in no pair.
+    A candidate without the rating (for `"mean"`: without one of those that the item is rated in) is in no pair.
 
     Args:
         item ([`Item`]): The prompt with its rated videos.
