@@ -1,0 +1,1 @@
+"""Facts to tables and figures; nothing is computed here."""

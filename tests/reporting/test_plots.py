@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from videorm_hf.reporting import plots
+
+
+def test_each_chart_is_a_png_that_differs_with_its_facts(tmp_path: Path) -> None:
+    def draw(value: float) -> list[np.ndarray]:
+        names = ("bars", "lines", "histograms", "matrix")
+        files = {name: tmp_path / "new" / f"{name}.png" for name in names}
+        plots.bar_chart(
+            files["bars"], ["x", "y"], {"r": [0.5, value], "s": [0.1, 0.2]}, ylabel="accuracy", title="t",
+            intervals={"r": [(0.4, 0.6), (value - 0.1, value + 0.1)]}, reference=0.5,
+        )  # fmt: skip
+        plots.line_chart(
+            files["lines"], {"r": ([1, 2], [0.1, value])}, xlabel="n", ylabel="w", title="t",
+            intervals={"r": [(0.0, 0.2), (0.1, 0.9)]},
+        )  # fmt: skip
+        plots.histograms(files["histograms"], {"a": {1: 3, 2: int(10 * value)}, "b": {2: 1}}, xlabel="x", title="t")
+        plots.heat_map(
+            files["matrix"], [[1, 2], [3, value]], ["a", "b"], ["c", "d"], xlabel="x", ylabel="y", title="t"
+        )
+        return [np.asarray(Image.open(file)) for file in files.values()]
+
+    for first, second, again in zip(draw(0.7), draw(0.2), draw(0.7), strict=True):
+        assert first.shape == again.shape and (first == again).all()
+        assert first.shape != second.shape or (first != second).any()
+
+
+def test_intervals_must_match_the_values(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        plots.bar_chart(tmp_path / "x.png", ["a"], {"r": [1.0]}, ylabel="", title="", intervals={"r": []})
