@@ -26,3 +26,18 @@ def test_public_names_are_exported(name: str) -> None:
 
     assert name in videorm_hf.__all__
     assert getattr(videorm_hf, name).__name__ == name
+
+
+def test_the_command_line_says_what_it_can_without_heavy_imports() -> None:
+    modules = modules_after("import draftv_trainer.cli.draftv")
+    assert modules.isdisjoint({"torch", "transformers", *HEAVY})
+
+
+def test_every_public_name_of_draftv_trainer_is_there() -> None:
+    import draftv_trainer
+
+    assert set(draftv_trainer.__all__) == set(draftv_trainer._MODULES) <= set(dir(draftv_trainer))
+    for name in draftv_trainer.__all__:
+        assert getattr(draftv_trainer, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'DRaFTTrainer'"):
+        draftv_trainer.DRaFTTrainer  # noqa: B018

@@ -16,7 +16,7 @@ from draftv_trainer.rollout import SamplingSettings
 from draftv_trainer.sampling import check_pipeline_kwargs
 
 # Arguments of the pipeline's call that have a field of their own.
-_SAMPLING_FIELDS = ("guidance_scale", "height", "width", "num_frames")
+_SAMPLING_FIELDS = ("guidance_scale", "height", "width", "num_frames", "eta")
 _AT_LEAST_ONE = (
     *("num_inference_steps", "height", "width", "num_frames", "reward_num_frames"),
     *("sample_steps", "sample_fps", "guard_steps"),
@@ -67,6 +67,8 @@ class DRaFTVConfig(TrainingArguments):
             Width of the videos in pixels.
         num_frames (`int`, *optional*):
             Number of frames of the videos.
+        eta (`float`, *optional*):
+            Share of fresh noise in each DDIM step, in [0, 1], for pipelines whose call takes it: 0 is deterministic.
         pipeline_kwargs (`dict[str, Any]`, *optional*):
             Further arguments of the pipeline's call, such as `{"negative_prompt": "blurry"}`.
         reward_weights (`list[float]`, *optional*):
@@ -160,6 +162,7 @@ class DRaFTVConfig(TrainingArguments):
     height: int | None = field(default=None, metadata={"help": "Height in pixels. Default: the pipeline's."})
     width: int | None = field(default=None, metadata={"help": "Width in pixels. Default: the pipeline's."})
     num_frames: int | None = field(default=None, metadata={"help": "Frames per video. Default: the pipeline's."})
+    eta: float | None = field(default=None, metadata={"help": "Fresh noise in DDIM steps. Default: the pipeline's."})
     pipeline_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": 'Further call arguments, for example {"negative_prompt": "blurry"}.'}
     )
@@ -221,6 +224,8 @@ class DRaFTVConfig(TrainingArguments):
         for name in ("max_nonfinite_steps", "guard_tolerance"):
             if not self.__dict__[name] >= 0:
                 raise ValueError(f"{name} must be at least 0: got {self.__dict__[name]}.")
+        if self.eta is not None and not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must be between 0 and 1, or None for the pipeline's default: got {self.eta}.")
         parse_augmentation(self.reward_augmentation)
         further = _as_dict(self.pipeline_kwargs, "pipeline_kwargs")
         self.loading_arguments()

@@ -18,6 +18,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from draftv_trainer.clean_prediction import check_clean_prediction, noised_to_last_step
 from draftv_trainer.graph_steps import GraphSteps, last_steps
+from draftv_trainer.pipelines.specs import find_spec
 from draftv_trainer.trajectory import PassedOver, PredictionObserver, Trajectory, follow
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -255,6 +256,17 @@ def _run_pipeline(
     check_pipeline_kwargs(pipeline_kwargs)
     if num_inference_steps is not None:
         pipeline_kwargs = {**pipeline_kwargs, "num_inference_steps": num_inference_steps}
+    if (
+        pipeline_kwargs.get("eta")
+        and isinstance(generator, list)
+        and len(prompts) > 1
+        and find_spec(pipe).folds_frames
+    ):
+        raise ValueError(
+            f"{type(pipe).__name__} gives its scheduler frames as if they were videos, which fresh noise (eta="
+            f"{pipeline_kwargs['eta']}) from one generator per video does not fit: sample one video at a time, with "
+            f"per_device_train_batch_size=1 and gradient accumulation. Got {len(prompts)} prompts."
+        )
     # Unwrapped: inside a decorator such as torch.inference_mode() gradients could not be switched on again.
     call: Callable[..., BaseOutput] = inspect.unwrap(type(pipe).__call__)
     output = call(

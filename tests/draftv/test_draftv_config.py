@@ -19,9 +19,14 @@ def test_defaults_are_the_papers_and_the_pipelines_own(tmp_path):
 
 def test_only_given_arguments_reach_the_pipeline(tmp_path):
     config = DRaFTVConfig(
-        output_dir=str(tmp_path), use_cpu=True, height=64, guidance_scale=1.0, pipeline_kwargs={"negative_prompt": "x"}
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        height=64,
+        guidance_scale=1.0,
+        eta=0.0,
+        pipeline_kwargs={"negative_prompt": "x"},
     )
-    expected = {"height": 64, "guidance_scale": 1.0, "negative_prompt": "x"}
+    expected = {"height": 64, "guidance_scale": 1.0, "eta": 0.0, "negative_prompt": "x"}
     assert config.sampling_settings().pipeline_kwargs == expected
 
 
@@ -48,6 +53,7 @@ def test_command_line(tmp_path):
         ({"gradient_checkpointing": True}, 'must be False: got True. Set checkpointing="block"'),
         ({"reference_coef": -0.5}, "reference_coef must be at least 0"),
         ({"num_inference_steps": 0}, "num_inference_steps must be at least 1"),
+        ({"eta": 1.5}, "eta must be between 0 and 1, or None for the pipeline's default: got 1.5"),
         ({"num_frames": -1}, "num_frames must be at least 1"),
         ({"reward_num_frames": 0}, "reward_num_frames must be at least 1"),
         ({"remove_unused_columns": True}, "remove_unused_columns must be False"),

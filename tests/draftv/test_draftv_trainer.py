@@ -1,11 +1,6 @@
 """The trainer: the reward rises, only the LoRA moves, runs resume bit by bit, and errors come at the first step."""
 
-import json
 import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +23,7 @@ from tests.draftv.factories import (
     tiny_args,
     tiny_wan,
 )
+from tests.processes import run_in_two_processes
 
 DATA = [*PROMPTS, "a green bird jumps"]
 
@@ -295,18 +291,7 @@ Path(sys.argv[1], f"rank{args.process_index}.json").write_text(json.dumps(facts)
 
 @pytest.mark.slow
 def test_two_processes_end_alike_and_equal_one_with_the_same_global_batch(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(TWO_PROCESSES)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    project = Path(__file__).resolve().parents[2]
-    paths = [str(project), str(project / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    result = subprocess.run([*command, str(script), str(tmp_path)], env=environment, capture_output=True, timeout=600)
-    assert result.returncode == 0, result.stderr.decode()[-2000:]
-    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    first, second = run_in_two_processes(TWO_PROCESSES, tmp_path)
     assert first["world_size"] == 2
     assert first["weights"] == second["weights"]
     one = trainer(

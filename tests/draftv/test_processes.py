@@ -1,17 +1,11 @@
 """Two processes: they skip an update together, share the fixed prompts, and stop together."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from draftv_trainer.draftv_trainer import DRaFTVTrainer
 from tests.draftv.factories import redness, tiny_args, tiny_wan
+from tests.processes import run_in_two_processes
 
 SCRIPT = """
 import json, sys
@@ -53,26 +47,9 @@ Path(folder, f"rank{args.process_index}.json").write_text(json.dumps(facts))
 """
 
 
-def run_twice(folder, kind):
-    """Run the script in two processes and return what each saw."""
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    project = Path(__file__).resolve().parents[2]
-    paths = [str(project), str(project / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    command += [str(script), str(folder), kind]
-    result = subprocess.run(command, env=environment, capture_output=True, timeout=600)
-    assert result.returncode == 0, result.stderr.decode()[-3000:]
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
-
-
 @pytest.mark.slow
 def test_an_update_spoilt_in_one_process_is_skipped_in_both(tmp_path):
-    first, second = run_twice(tmp_path, "spoilt")
+    first, second = run_in_two_processes(SCRIPT, tmp_path, "spoilt")
     assert first["skipped"] == second["skipped"] == [0, 1, 1]
     assert first["weights"] == second["weights"]
     assert all(torch.tensor(weight).isfinite().all() for weight in first["weights"].values())
@@ -83,7 +60,7 @@ def test_an_update_spoilt_in_one_process_is_skipped_in_both(tmp_path):
 
 @pytest.mark.slow
 def test_the_guard_stops_both_and_scores_what_one_process_scores(tmp_path):
-    first, second = run_twice(tmp_path, "guard")
+    first, second = run_in_two_processes(SCRIPT, tmp_path, "guard")
     assert first == second
     assert 2 <= first["steps"] < 30 and len(first["monitored"]) == 1 + first["steps"] // 2
     prompts = ["a red dog runs", "a blue cat", "a green bird jumps"]

@@ -77,7 +77,8 @@ def kill_at_some_moment(process, folder, randomness):
     return alive
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, whole, seed):
     randomness, num_kills, cut_short = random.Random(seed), 0, 0
     for _ in range(100):

@@ -1,11 +1,6 @@
 """A denoiser divided over two processes: the same gradients, half of the weights on each, the LoRA saved whole."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +11,7 @@ from draftv_trainer.lora import LORA_WEIGHTS_NAME
 from draftv_trainer.sharding import denoiser_blocks
 from tests.draftv.factories import lora_weights, redness, tiny_args, tiny_wan
 from tests.draftv.pipeline_factories import tiny_pipeline
+from tests.processes import run_in_two_processes
 
 DATA = ["a red dog runs", "a blue cat", "a green bird jumps", "a circle falls"]
 # Plain gradient descent at this rate: the weights after a step show the gradients of it.
@@ -50,25 +46,10 @@ for checkpointing in sys.argv[2:]:
 """
 
 
-def run_sharded(folder: Path, *checkpointing: str) -> None:
-    script = folder / "script.py"
-    script.write_text(TWO_PROCESSES)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    project = Path(__file__).resolve().parents[2]
-    paths = [str(project), str(project / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    command += [str(script), str(folder), *checkpointing]
-    result = subprocess.run(command, env=environment, capture_output=True, timeout=600)
-    assert result.returncode == 0, result.stderr.decode()[-3000:]
-
-
 @pytest.mark.slow
 def test_two_processes_train_as_one_that_holds_all(tmp_path):
     modes = ("none", "block", "step", "nested")
-    run_sharded(tmp_path, *modes)
+    run_in_two_processes(TWO_PROCESSES, tmp_path, *modes)
     one = DRaFTVTrainer(tiny_wan(), redness, tiny_args(tmp_path / "one", **SETTINGS), DATA, eval_dataset=DATA)
     start = lora_weights(one.pipe)
     one.train()

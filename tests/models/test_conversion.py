@@ -104,6 +104,7 @@ def check_parity(architecture: str, folder: Path) -> None:
     torch.testing.assert_close((output.image_embeds * output.text_embeds).sum(-1), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vit_b_32_scores_as_open_clip_and_transformers(tmp_path: Path) -> None:
     check_parity("ViT-B-32", tmp_path)
 

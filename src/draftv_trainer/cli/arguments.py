@@ -29,7 +29,7 @@ from draftv_trainer.variants import VideoSettings, check_source
 logger = logging.getLogger(__name__)
 
 # Fields of SamplingArguments that the pipeline's call takes; the first is not part of `pipeline_kwargs`.
-CALL_FIELDS = ("num_inference_steps", "guidance_scale", "height", "width", "num_frames")
+CALL_FIELDS = ("num_inference_steps", "guidance_scale", "height", "width", "num_frames", "eta")
 
 _TABLE_READERS: dict[str, Callable[[str], Dataset]] = {
     ".json": Dataset.from_json,
@@ -50,6 +50,7 @@ class SamplingArguments:
     height: int | None = field(default=None, metadata={"help": "Height in pixels."})
     width: int | None = field(default=None, metadata={"help": "Width in pixels."})
     num_frames: int | None = field(default=None, metadata={"help": "Frames per video."})
+    eta: float | None = field(default=None, metadata={"help": "Fresh noise in DDIM steps, 0 to 1."})
     pipeline_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": 'Further arguments of the pipeline, such as {"negative_prompt": "blurry"}.'}
     )

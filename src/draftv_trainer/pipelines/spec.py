@@ -29,6 +29,8 @@ class PipelineSpec:
             The longest clip; by default there is none.
         size_step (`Callable[[DiffusionPipeline], int]`, *optional*):
             What height and width must be multiples of; by default nothing is known.
+        folds_frames (`bool`, defaults to `False`):
+            Whether the scheduler gets the frames of all videos along the batch axis.
     """
 
     title: str
@@ -36,6 +38,7 @@ class PipelineSpec:
     frame_remainders: tuple[int, ...] = (1,)
     max_frames: SizeRule | None = None
     size_step: SizeRule | None = None
+    folds_frames: bool = False
 
 
 def check_sizes(spec: PipelineSpec, pipe: DiffusionPipeline, pipeline_kwargs: Mapping[str, Any]) -> None:

@@ -9,7 +9,9 @@ from draftv_trainer.pipelines.spec import PipelineSpec
 
 # By the name of the pipeline's class: importing the classes would load every family.
 SPECS: dict[str, PipelineSpec] = {
-    "TextToVideoSDPipeline": PipelineSpec("ModelScope", size_step=lambda pipe: pipe.vae_scale_factor),
+    "TextToVideoSDPipeline": PipelineSpec(
+        "ModelScope", size_step=lambda pipe: pipe.vae_scale_factor, folds_frames=True
+    ),
     "AnimateDiffPipeline": PipelineSpec(
         "AnimateDiff",
         max_frames=lambda pipe: pipe.unet.config.motion_max_seq_length,

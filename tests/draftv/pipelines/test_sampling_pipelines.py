@@ -102,6 +102,28 @@ def test_gradient_of_one_weight_agrees_with_finite_differences(name):
     assert taken[largest].view(-1)[index].item() == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.parametrize(("name", "num_videos"), [("modelscope", 1), ("animatediff", 2)])
+def test_fresh_noise_in_ddim_steps_is_the_same_with_a_graph(name, num_videos):
+    pipe, _ = lora_pipe(name)
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+
+    def noise(**overrides):
+        return arguments(name, generator=generators(num_videos), **overrides)
+
+    prompts = PROMPTS[:num_videos]
+    expected = pipe(prompts, output_type="pt", **noise(eta=1.0))["frames"]
+    frames = sample_with_grad(pipe, prompts, 2, **noise(eta=1.0))
+    assert torch.equal(frames, expected)
+    assert not torch.equal(frames, pipe(prompts, output_type="pt", **noise())["frames"])
+    assert frames.requires_grad
+
+
+def test_fresh_noise_that_the_pipeline_cannot_draw_for_several_videos_is_named():
+    pipe, _ = lora_pipe("modelscope")
+    with pytest.raises(ValueError, match="TextToVideoSDPipeline gives its scheduler frames.*Got 2 prompts"):
+        sample_with_grad(pipe, PROMPTS, 2, **arguments("modelscope", eta=0.5))
+
+
 class CuttingDDIM(DDIMScheduler):
     @torch.no_grad()
     def step(self, *args, **kwargs):

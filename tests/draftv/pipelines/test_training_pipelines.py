@@ -99,6 +99,7 @@ for name in PIPELINES:
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_reads_every_lora_back_to_identical_frames(tmp_path):
     expected = {}
     for name in PIPELINES:
