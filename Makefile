@@ -8,7 +8,7 @@ DOCUMENTS := README.md $(wildcard docs/*.md docs/guides/*.md)
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-min check format bench
+.PHONY: help install demo test test-slow test-min check docs format bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,9 +50,14 @@ check: $(INSTALLED)  ## Lint, format check, types, import directions, and every 
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -p tests.docs.snippets --markdown-docs $(DOCUMENTS)
 
+docs: $(INSTALLED)  ## Build the documentation's site in site/; a broken link or reference fails
+	$(BIN)/mkdocs build --strict
+
 format: $(INSTALLED)  ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(INSTALLED)  ## Measure speed and write benchmarks/results/*.json
+bench: $(INSTALLED)  ## Measure speed and memory and write benchmarks/results/*.json: hours
 	$(BIN)/python benchmarks/videorm_speed.py
+	$(BIN)/python benchmarks/draftv_memory.py --output benchmarks/results/draftv_memory.json
+	$(BIN)/python benchmarks/draftv_vs_alignprop.py

@@ -44,10 +44,10 @@ class VideoRMVideoProcessor(BaseVideoProcessor):
     Args:
         num_frames (`int`, defaults to 8):
             Frames sampled from each clip, uniformly by time.
-        size (`dict[str, int]`, defaults to `{"longest_edge": 224}`):
-            Length of the longest side after resizing.
-        pad_size (`dict[str, int]`, defaults to `{"height": 224, "width": 224}`):
-            Size that clips are padded to with black, evenly on both sides.
+        size (`dict[str, int]`, *optional*):
+            `longest_edge`, the length of the longest side after resizing. Defaults to 224.
+        pad_size (`dict[str, int]`, *optional*):
+            `height` and `width` that clips are padded to with black, evenly on both sides. Defaults to 224 and 224.
 
     Example:
 
