@@ -8,7 +8,7 @@ DOCUMENTS := README.md $(wildcard docs/*.md docs/guides/*.md)
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-min check docs format bench
+.PHONY: help install demo test test-slow test-min parity check docs format bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ $(INSTALLED_MIN): pyproject.toml | $(INSTALLED)
 	$(BIN)/uv pip install --python .venv-min --resolution lowest-direct --editable '.[test]'
 	@touch $@
 
+parity: $(INSTALLED)  ## Compare rewards with the packages they come from, installed in the user's cache: minutes
+	$(BIN)/python -m pytest -m network tests/parity
+
 check: export TQDM_DISABLE ?= 1
 check: $(INSTALLED)  ## Lint, format check, types, import directions, and every code block of the documentation
 	$(BIN)/ruff check .
@@ -59,5 +62,6 @@ format: $(INSTALLED)  ## Format the code and mend what the linter can mend
 
 bench: $(INSTALLED)  ## Measure speed and memory and write benchmarks/results/*.json: hours
 	$(BIN)/python benchmarks/videorm_speed.py
-	$(BIN)/python benchmarks/draftv_memory.py --output benchmarks/results/draftv_memory.json
+	$(BIN)/python benchmarks/draftv_memory.py
 	$(BIN)/python benchmarks/draftv_vs_alignprop.py
+	$(BIN)/python benchmarks/doc_tables.py

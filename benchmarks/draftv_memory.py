@@ -5,8 +5,7 @@ without guidance. The reward reads the latents, so that the denoiser alone is me
 its own, with an allocator that returns freed memory to the system; its peak is resident memory above that just before
 the step.
 
-    python benchmarks/draftv_memory.py --output benchmarks/results/draftv_memory.json
-    python benchmarks/draftv_memory.py --write-docs docs/guides/memory.md   # the table, from the results
+    python benchmarks/draftv_memory.py
 """
 
 import argparse
@@ -31,14 +30,13 @@ from draftv_trainer.sampling import sample_with_grad
 
 MODES = ("none", "block", "step", "nested")
 RESULTS = Path(__file__).parent / "results" / "draftv_memory.json"
-BEGIN, END = "<!-- draftv_memory: begin -->", "<!-- draftv_memory: end -->"
 # Of glibc: blocks of this size and more get pages of their own, which go back to the system when freed.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 MEGABYTE = 1e6
 
 
 def main() -> None:
-    """Measure every cell and write JSON, or measure one, or write the table of the documentation."""
+    """Measure every cell and write JSON, or measure one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
     parser.add_argument("--num-backprop-steps", type=int, nargs="+", default=[1, 2, 4, 8])
@@ -48,23 +46,15 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=320, help="height and width of the video in pixels")
     parser.add_argument("--num-frames", type=int, default=17)
     parser.add_argument("--limit-mb", type=float, default=6000.0, help="leave out cells without checkpointing above")
-    parser.add_argument("--output", type=Path, help="JSON file")
-    parser.add_argument(
-        "--write-docs", type=Path, help="write the table of the results into this page, measure nothing"
-    )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="what --write-docs reads")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--cell", nargs=2, metavar=("MODE", "K"), help="measure one cell in this process")
     arguments = parser.parse_args()
     if arguments.cell is not None:
         print(json.dumps(measure(arguments, arguments.cell[0], int(arguments.cell[1]))))
-    elif arguments.write_docs is not None:
-        write_table(arguments.write_docs, json.loads(arguments.results.read_text(encoding="utf-8")))
     else:
         results = measure_all(arguments)
-        print(table(results))
-        if arguments.output is not None:
-            arguments.output.parent.mkdir(parents=True, exist_ok=True)
-            arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -173,32 +163,6 @@ def claims(cells: list[dict[str, Any]]) -> dict[str, float]:
         found[f"none_K{most}_over_nested_K{most}"] = round(peak["none", most] / peak["nested", most], 2)
         found[f"nested_time_over_none_K{most}"] = round(seconds["nested", most] / seconds["none", most], 2)
     return found
-
-
-def table(results: dict[str, Any]) -> str:
-    """Return the cells as a Markdown table: a row for each mode, peak and time for each K."""
-    cells = {(cell["checkpointing"], cell["num_backprop_steps"]): cell for cell in results["cells"]}
-    steps = sorted({cell["num_backprop_steps"] for cell in results["cells"]})
-    lines = [
-        "| checkpointing | " + " | ".join(f"K={k}" for k in steps) + " |",
-        "|---|" + "---|" * len(steps),
-    ]
-    for mode in dict.fromkeys(cell["checkpointing"] for cell in results["cells"]):
-        entries = [
-            f"{cells[mode, k]['peak_mb']:,.0f} MB, {cells[mode, k]['seconds']:.0f} s" if (mode, k) in cells else "-"
-            for k in steps
-        ]
-        lines.append(f"| `{mode}` | " + " | ".join(entries) + " |")
-    return "\n".join(lines)
-
-
-def write_table(page: Path, results: dict[str, Any]) -> None:
-    """Put the table between the page's two marks."""
-    text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise SystemExit(f"{page} must hold the lines {BEGIN!r} and {END!r}: the table goes between them.")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:

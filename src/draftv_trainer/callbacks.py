@@ -19,7 +19,7 @@ from draftv_trainer.reward_terms import RewardTerm, check_finite, score_frames
 from draftv_trainer.rollout import RewardRollout, noise_seed, spread_frames
 from draftv_trainer.sample_videos import SampleVideo, report_samples, write_samples
 from draftv_trainer.sampling import sample
-from draftv_trainer.video_writing import to_bytes
+from videorm_hf.videoprefer.video_io import to_bytes
 
 logger = logging.getLogger(__name__)
 

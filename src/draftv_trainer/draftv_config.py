@@ -57,6 +57,9 @@ class DRaFTVConfig(TrainingArguments):
             text encoders: afterwards it samples these prompts only.
         reward_clip (`float`, *optional*):
             The largest total reward of a video that counts, min(total, clip): above it a video gives no gradient.
+        denoiser (`str`, *optional*):
+            The component that is tuned, where a pipeline switches between two (Wan 2.2): `"transformer"`, early steps,
+            or `"transformer_2"`, late steps. By default the one for the late steps.
         num_inference_steps (`int`, *optional*):
             Number of sampling steps.
         guidance_scale (`float`, *optional*):
@@ -108,7 +111,7 @@ class DRaFTVConfig(TrainingArguments):
             `monitor_rewards`.
         shard_denoiser (`bool`, *optional*, defaults to `False`):
             Divide the denoiser's frozen weights over the processes, when it is too large for one device
-            ([`~draftv_trainer.sharding.shard_denoiser`]).
+            ([`~draftv_trainer.sharding.shard_denoisers`]).
         model_init_kwargs (`dict[str, Any]`, *optional*):
             Arguments of `DiffusionPipeline.from_pretrained`, such as `{"dtype": "bfloat16"}`, when the trainer's
             `model` is a path.
@@ -152,6 +155,9 @@ class DRaFTVConfig(TrainingArguments):
     )
     reward_clip: float | None = field(
         default=None, metadata={"help": "Largest total reward of a video that counts. Default: any."}
+    )
+    denoiser: str | None = field(
+        default=None, metadata={"help": "Which of two denoisers to tune. Default: the one for the late steps."}
     )
     num_inference_steps: int | None = field(
         default=None, metadata={"help": "Number of sampling steps. Default: the pipeline's."}

@@ -27,14 +27,14 @@ from draftv_trainer.callbacks import (
 )
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.ema import LoraAverage
-from draftv_trainer.lora import add_lora, restore_lora, save_lora
+from draftv_trainer.lora import add_lora, find_denoisers, restore_lora, save_lora
 from draftv_trainer.model_card import reads_own_lora, run_facts, write_card
 from draftv_trainer.prompt_embeds import precompute_prompts
 from draftv_trainer.resuming import RUN_STATE_NAME, check_complete, last_complete_checkpoint
 from draftv_trainer.reward_terms import RewardTerm, make_reward_terms
 from draftv_trainer.rollout import RewardRollout, noise_seed, step_seed
 from draftv_trainer.sampling import check_prompts
-from draftv_trainer.sharding import shard_denoiser
+from draftv_trainer.sharding import shard_denoisers
 from draftv_trainer.trainer_inputs import (
     Prompts,
     RewardFunctions,
@@ -103,7 +103,7 @@ class DRaFTVTrainer(Trainer):
         self.pipe = load_pipeline(model, args)
         # The LoRA's first weights are random: seeded here, for Trainer seeds only after its model exists.
         set_seed(args.seed)
-        denoiser = add_lora(self.pipe, peft_config)
+        denoiser = add_lora(self.pipe, peft_config, args.denoiser)
         terms = make_reward_terms(load_rewards(reward_funcs, args.device), args.reward_weights)
         self.reward_names = [term.name for term in terms]
         self._metric_sums: dict[str, torch.Tensor] = {}
@@ -120,7 +120,7 @@ class DRaFTVTrainer(Trainer):
             optimizers=optimizers,
         )
         if args.shard_denoiser:
-            shard_denoiser(self.model, denoiser, args.device)
+            shard_denoisers(self.model, find_denoisers(self.pipe).values(), args.device)
         self._add_own_callbacks(monitor_rewards)
         if args.precompute_prompt_embeds:
             datasets = [dataset for dataset in (self.train_dataset, self.eval_dataset) if dataset is not None]

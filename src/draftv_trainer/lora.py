@@ -27,7 +27,10 @@ METADATA_KEY = "lora_adapter_metadata"
 # The keys under which we note what it was trained on: the pipeline's class, and the denoiser's with those it extends.
 PIPELINE_KEY = "pipeline"
 DENOISER_KEY = "denoiser"
+COMPONENT_KEY = "component"
 DENOISER_NAMES = ("transformer", "unet")
+# Where a pipeline switches between two denoisers, as Wan 2.2's does, the one for the late steps.
+SECOND_DENOISER = "transformer_2"
 
 
 def default_lora_config() -> LoraConfig:
@@ -42,32 +45,50 @@ def default_lora_config() -> LoraConfig:
     return LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
 
 
-def find_denoiser(pipe: DiffusionPipeline) -> tuple[str, ModelMixin]:
-    """Find the one network of the pipeline that denoises.
+def find_denoisers(pipe: DiffusionPipeline) -> dict[str, ModelMixin]:
+    """Find the networks of the pipeline that denoise: one, or two between which it switches on the way.
 
     Args:
         pipe (`DiffusionPipeline`):
-            A pipeline with a component called `transformer` or `unet`.
+            A pipeline with a component called `transformer` or `unet`, and perhaps `transformer_2`.
+
+    Returns:
+        `dict[str, ModelMixin]`: by the components' names, the one for the late steps last.
+
+    Raises:
+        ValueError: If there is no such component.
+    """
+    components = pipe.components
+    found = {name: components[name] for name in (*DENOISER_NAMES, SECOND_DENOISER) if components.get(name) is not None}
+    if not found or set(DENOISER_NAMES) <= found.keys():
+        raise ValueError(
+            f"Expected one of {list(DENOISER_NAMES)} among the components of {type(pipe).__name__}: got "
+            f"{sorted(components)}."
+        )
+    return found
+
+
+def find_denoiser(pipe: DiffusionPipeline, name: str | None = None) -> tuple[str, ModelMixin]:
+    """Find the network of the pipeline that is tuned.
+
+    Args:
+        pipe (`DiffusionPipeline`):
+            A pipeline as for [`find_denoisers`].
+        name (`str`, *optional*):
+            The component. By default the one that carries a LoRA, else, of two, the one for the late steps.
 
     Returns:
         `tuple[str, ModelMixin]`: the component's name and the network.
 
     Raises:
-        ValueError: If there is no such component, or the pipeline switches between two denoisers.
+        ValueError: If the pipeline has no denoiser of that name.
     """
-    components = pipe.components
-    if components.get("transformer_2") is not None:
-        raise ValueError(
-            f"{type(pipe).__name__} switches between two denoisers (transformer, transformer_2), which is not "
-            "supported yet: got both, expected one."
-        )
-    names = [name for name in DENOISER_NAMES if components.get(name) is not None]
-    if len(names) != 1:
-        raise ValueError(
-            f"Expected one of {list(DENOISER_NAMES)} among the components of {type(pipe).__name__}: got "
-            f"{sorted(components)}."
-        )
-    return names[0], components[names[0]]
+    found = find_denoisers(pipe)
+    if name is not None and name not in found:
+        raise ValueError(f"denoiser must be one of {list(found)} of this {type(pipe).__name__}: got {name!r}.")
+    carrying = [key for key, network in found.items() if _carries_lora(network)]
+    chosen = name if name is not None else (carrying or list(found))[-1]
+    return chosen, found[chosen]
 
 
 def freeze(pipe: DiffusionPipeline) -> None:
@@ -82,7 +103,9 @@ def freeze(pipe: DiffusionPipeline) -> None:
             component.requires_grad_(False).eval()
 
 
-def add_lora(pipe: DiffusionPipeline, peft_config: LoraConfig | None = None) -> ModelMixin:
+def add_lora(
+    pipe: DiffusionPipeline, peft_config: LoraConfig | None = None, denoiser_name: str | None = None
+) -> ModelMixin:
     """Freeze the pipeline and add a trainable LoRA to its denoiser, in float32 whatever the denoiser's type.
 
     Args:
@@ -90,6 +113,8 @@ def add_lora(pipe: DiffusionPipeline, peft_config: LoraConfig | None = None) -> 
             Changed in place.
         peft_config (`peft.LoraConfig`, *optional*):
             By default [`default_lora_config`].
+        denoiser_name (`str`, *optional*):
+            Which one, as for [`find_denoiser`].
 
     Returns:
         `ModelMixin`: the denoiser; only its LoRA weights require gradients.
@@ -100,8 +125,8 @@ def add_lora(pipe: DiffusionPipeline, peft_config: LoraConfig | None = None) -> 
     """
     config = peft_config if peft_config is not None else default_lora_config()
     _check_plain(config)
-    _, denoiser = find_denoiser(pipe)
-    _check_carries_none(pipe, denoiser)
+    _check_carries_none(pipe)
+    _, denoiser = find_denoiser(pipe, denoiser_name)
     freeze(pipe)
     try:
         inject_adapter_in_model(config, denoiser, ADAPTER_NAME)
@@ -129,15 +154,17 @@ def save_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str]) -> Pat
             Made if it does not exist.
 
     Returns:
-        `Path`: the written file; [`load_lora`] reads it, and `pipe.load_lora_weights(directory)` where it can.
+        `Path`: the written file; [`load_lora`] reads it, and `pipe.load_lora_weights(directory)` where it can, of a
+        second denoiser with `load_into_transformer_2=True`.
     """
     name, denoiser = find_denoiser(pipe)
+    prefix = _file_prefix(name)
     weights = {
-        f"{name}.{key}": tensor.detach().cpu().contiguous() for key, tensor in _lora_state_dict(denoiser).items()
+        f"{prefix}.{key}": tensor.detach().cpu().contiguous() for key, tensor in _lora_state_dict(denoiser).items()
     }
-    settings = {f"{name}.{key}": value for key, value in _lora_config(denoiser).to_dict().items()}
+    settings = {f"{prefix}.{key}": value for key, value in _lora_config(denoiser).to_dict().items()}
     header = {"format": "pt", METADATA_KEY: json.dumps(settings, indent=2, sort_keys=True, default=sorted)}
-    header |= {PIPELINE_KEY: type(pipe).__name__, DENOISER_KEY: json.dumps(_lineage(denoiser))}
+    header |= {PIPELINE_KEY: type(pipe).__name__, DENOISER_KEY: json.dumps(_lineage(denoiser)), COMPONENT_KEY: name}
     path = Path(directory) / LORA_WEIGHTS_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".lora-") as scratch:
@@ -159,24 +186,30 @@ def load_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str], scale:
         directory (`str` or `os.PathLike`):
             A folder with `pytorch_lora_weights.safetensors`.
         scale (`float`, defaults to `1.0`):
-            As for [`set_lora_scale`]. A folder without a LoRA is a `FileNotFoundError`; a LoRA of another pipeline, a
-            second LoRA and a scale out of range are a `ValueError`.
+            As for [`set_lora_scale`]. A folder without a LoRA is a `FileNotFoundError`; a second LoRA and a scale out
+            of range are a `ValueError`.
+
+    Raises:
+        ValueError: If the LoRA belongs to another pipeline.
     """
     _check_scale(scale)
     path = _existing(directory)
-    name, denoiser = find_denoiser(pipe)
-    _check_carries_none(pipe, denoiser)
+    _check_carries_none(pipe)
     header, weights = _read_header(path), load_file(path)
-    origin = header.get(PIPELINE_KEY, "an unknown pipeline")
+    origin, component = header.get(PIPELINE_KEY, "an unknown pipeline"), header.get(COMPONENT_KEY)
     problem = f"The LoRA at {path} (trained on {origin}) does not fit {type(pipe).__name__}"
-    _check_fits(weights, header, name, denoiser, problem)
+    if component is not None and component not in find_denoisers(pipe):
+        raise ValueError(f"{problem}: there is no {component} in it.")
+    name, denoiser = find_denoiser(pipe, component)
+    prefix = _file_prefix(name)
+    _check_fits(weights, header, prefix, denoiser, problem)
     settings: dict[str, Any] = json.loads(header[METADATA_KEY])
     fields = {field.name for field in dataclasses.fields(LoraConfig)}
-    stripped = {key.removeprefix(f"{name}."): value for key, value in settings.items()}
+    stripped = {key.removeprefix(f"{prefix}."): value for key, value in settings.items()}
     config = LoraConfig(**{key: value for key, value in stripped.items() if key in fields})
     # As in training, LoRA apart: torch.matmul rounds differently when a weight requires gradients.
     freeze(pipe)
-    stripped_weights = {key.removeprefix(f"{name}."): tensor for key, tensor in weights.items()}
+    stripped_weights = {key.removeprefix(f"{prefix}."): tensor for key, tensor in weights.items()}
     inject_adapter_in_model(config, denoiser, ADAPTER_NAME, state_dict=stripped_weights)
     for key, parameter in denoiser.named_parameters():
         if ".lora_" in key:
@@ -223,8 +256,9 @@ def restore_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str]) -> 
     """
     path = _existing(directory)
     name, denoiser = find_denoiser(pipe)
+    prefix = _file_prefix(name)
     weights = load_file(path)
-    expected = {f"{name}.{key}": tuple(tensor.shape) for key, tensor in _lora_state_dict(denoiser).items()}
+    expected = {f"{prefix}.{key}": tuple(tensor.shape) for key, tensor in _lora_state_dict(denoiser).items()}
     got = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     if got != expected:
         different = sorted(key for key in got.keys() | expected.keys() if got.get(key) != expected.get(key))
@@ -232,8 +266,8 @@ def restore_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str]) -> 
             f"The LoRA at {path} belongs to another pipeline or has other settings: {len(different)} tensors differ, "
             f"for example {different[0]} (got shape {got.get(different[0])}, expected {expected.get(different[0])})."
         )
-    _check_same_alpha(path, name, _lora_config(denoiser))
-    stripped = {key.removeprefix(f"{name}."): tensor for key, tensor in weights.items()}
+    _check_same_alpha(path, prefix, _lora_config(denoiser))
+    stripped = {key.removeprefix(f"{prefix}."): tensor for key, tensor in weights.items()}
     set_peft_model_state_dict(denoiser, stripped, adapter_name=ADAPTER_NAME)
 
 
@@ -248,9 +282,14 @@ def _lora_config(denoiser: ModelMixin) -> LoraConfig:
     return configs[ADAPTER_NAME]
 
 
-def _check_same_alpha(path: Path, name: str, config: LoraConfig) -> None:
+def _file_prefix(name: str) -> str:
+    """Return what diffusers writes before a weight's name: its loaders are told of a second denoiser otherwise."""
+    return DENOISER_NAMES[0] if name == SECOND_DENOISER else name
+
+
+def _check_same_alpha(path: Path, prefix: str, config: LoraConfig) -> None:
     """Raise when the file's LoRA has another alpha, which no tensor's shape would tell."""
-    alpha = json.loads(_read_header(path)[METADATA_KEY])[f"{name}.lora_alpha"]
+    alpha = json.loads(_read_header(path)[METADATA_KEY])[f"{prefix}.lora_alpha"]
     if alpha != config.lora_alpha:
         raise ValueError(
             f"The LoRA at {path} was trained with lora_alpha={alpha}: expected {config.lora_alpha}. Resume with the "
@@ -285,13 +324,13 @@ def _lineage(denoiser: ModelMixin) -> list[str]:
 
 
 def _check_fits(
-    weights: dict[str, torch.Tensor], header: dict[str, str], name: str, denoiser: ModelMixin, problem: str
+    weights: dict[str, torch.Tensor], header: dict[str, str], prefix: str, denoiser: ModelMixin, problem: str
 ) -> None:
     """Raise when the denoiser is another, or a weight has no layer of its shape in it, before anything is changed."""
     lineage: list[str] = json.loads(header.get(DENOISER_KEY, "[]"))
     if lineage and not set(lineage) & set(_lineage(denoiser)):
-        raise ValueError(f"{problem}: its {name} is a {type(denoiser).__name__}, expected a {lineage[0]}.")
-    parameters = {f"{name}.{key}": parameter for key, parameter in denoiser.named_parameters()}
+        raise ValueError(f"{problem}: its {prefix} is a {type(denoiser).__name__}, expected a {lineage[0]}.")
+    parameters = {f"{prefix}.{key}": parameter for key, parameter in denoiser.named_parameters()}
     for key, tensor in weights.items():
         base = parameters.get(f"{key.partition('.lora_')[0]}.weight")
         if base is None:
@@ -310,9 +349,14 @@ def _check_scale(scale: float) -> None:
         raise ValueError(f"scale must be between 0 (the base model) and 1 (the LoRA as trained): got {scale}.")
 
 
-def _check_carries_none(pipe: DiffusionPipeline, denoiser: ModelMixin) -> None:
-    """Raise when the denoiser already carries a LoRA."""
-    if any(".lora_A." in name for name, _ in denoiser.named_parameters()):
+def _carries_lora(denoiser: ModelMixin) -> bool:
+    """Tell whether the denoiser carries a LoRA."""
+    return any(".lora_A." in name for name, _ in denoiser.named_parameters())
+
+
+def _check_carries_none(pipe: DiffusionPipeline) -> None:
+    """Raise when a denoiser already carries a LoRA."""
+    if any(_carries_lora(denoiser) for denoiser in find_denoisers(pipe).values()):
         raise ValueError(
             f"The denoiser of {type(pipe).__name__} already carries a LoRA: fuse it (pipe.fuse_lora(), then "
             "pipe.unload_lora_weights()), load a fresh pipeline, or change its strength with set_lora_scale."

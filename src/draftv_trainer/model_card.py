@@ -19,7 +19,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers.training_args import OptimizerNames
 
 from draftv_trainer.draftv_config import DRaFTVConfig
-from draftv_trainer.lora import ADAPTER_NAME
+from draftv_trainer.lora import ADAPTER_NAME, SECOND_DENOISER, find_denoiser
 from draftv_trainer.rollout import RewardRollout
 
 CARD_NAME = "README.md"
@@ -51,6 +51,7 @@ def run_facts(rollout: RewardRollout, args: DRaFTVConfig, log_history: Sequence[
         "rewards": {term.name: term.weight for term in rollout.terms},
         "sampling": {**sampling, "pipeline_kwargs": dict(rollout.settings.pipeline_kwargs)},
         "lora": {
+            "component": find_denoiser(rollout.pipe)[0],
             "rank": lora.r,
             "alpha": lora.lora_alpha,
             "target_modules": targets if isinstance(targets, str) else sorted(targets),
@@ -184,7 +185,8 @@ def _loading(facts: Mapping[str, Any], repo_id: str | None, folder: str, own_loa
     pipeline, base = facts["pipeline"], facts["base_model"] or "path/to/the/base/model"
     first = f'pipe = {pipeline}.from_pretrained("{base}")'
     if own_loader:
-        return f'from diffusers import {pipeline}\n\n{first}\npipe.load_lora_weights("{repo_id or folder}")'
+        into = ", load_into_transformer_2=True" if facts["lora"].get("component") == SECOND_DENOISER else ""
+        return f'from diffusers import {pipeline}\n\n{first}\npipe.load_lora_weights("{repo_id or folder}"{into})'
     imports = [f"from diffusers import {pipeline}", "from draftv_trainer import load_lora"]
     source = f'"{folder}"'
     if repo_id is not None:

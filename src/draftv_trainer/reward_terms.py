@@ -101,8 +101,8 @@ def make_reward_terms(functions: Sequence[RewardFunction], weights: Sequence[flo
     for function, weight in zip(functions, weights, strict=True):
         if not callable(function):
             raise TypeError(
-                "reward_funcs must hold callables (frames, prompts, **columns) -> (batch,) or paths of VIDEORM "
-                f"folders: got {type(function).__name__}."
+                "reward_funcs must hold callables (frames, prompts, **columns) -> (batch,), paths of VIDEORM folders, "
+                f"or names with weights (`hps_v2:PATH`): got {type(function).__name__}."
             )
         name = _reward_name(function)
         earlier = sum(term.name == name or term.name.rpartition("_")[0] == name for term in terms)

@@ -20,6 +20,7 @@ from draftv_trainer.checkpointing import apply_checkpointing, check_checkpointin
 from draftv_trainer.clean_prediction import check_clean_prediction
 from draftv_trainer.decoding import clip_length, reward_decoding, spread_frames, spread_indices
 from draftv_trainer.graph_steps import GraphSteps, check_backprop, last_steps, make_graph_steps
+from draftv_trainer.lora import find_denoisers
 from draftv_trainer.pipelines import check_sizes, find_spec
 from draftv_trainer.reference import ReferenceDistance
 from draftv_trainer.reward_terms import RewardTerm, Scores, check_finite, mean_scores, score_frames
@@ -145,7 +146,7 @@ class RewardRollout(torch.nn.Module):
         pipe (`DiffusionPipeline`):
             The pipeline that is tuned. It stays usable by its owner.
         denoiser (`ModelMixin`):
-            The pipeline's denoiser: the only network whose weights this module shows to the optimiser.
+            The denoiser that is tuned: the only network whose weights this module shows to the optimiser.
         terms (`list[RewardTerm]`):
             The rewards.
         settings (`SamplingSettings`):
@@ -174,7 +175,8 @@ class RewardRollout(torch.nn.Module):
         if graph_steps.predict_clean or settings.lv_samples is not None:
             check_clean_prediction(pipe.scheduler)
         num_graph_steps = graph_steps.at_most if settings.lv_samples is None else settings.lv_samples
-        self.checkpoint_calls = apply_checkpointing(settings.checkpointing, denoiser, num_graph_steps)
+        for network in find_denoisers(pipe).values():
+            self.checkpoint_calls = apply_checkpointing(settings.checkpointing, network, num_graph_steps)
 
     def train(self, mode: bool = True) -> "RewardRollout":
         """Choose between sampling with a graph and without; every network stays in evaluation mode.

@@ -9,7 +9,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
 
-from draftv_trainer.video_writing import encode_gif, write_video
+from videorm_hf.videoprefer.video_io import encode_gif, write_video
 
 
 @dataclass(frozen=True)

@@ -235,9 +235,10 @@ def _check_has_graph(frames: torch.Tensor, pipe: DiffusionPipeline, output_type:
     """Raise when nothing can be differentiated."""
     if not frames.requires_grad:
         raise RuntimeError(
-            f"The {output_type} output of {type(pipe).__name__} has no graph. Either nothing in the pipeline requires "
-            "gradients (call requires_grad_() on what is to be tuned), or its scheduler "
-            f"({type(pipe.scheduler).__name__}) or its VAE cuts the graph and needs replacing."
+            f"The {output_type} output of {type(pipe).__name__} has no graph. Either nothing in it requires gradients "
+            "in the chosen steps (call requires_grad_() on what is to be tuned; of two denoisers, each takes only its "
+            f"part of the steps), or its scheduler ({type(pipe.scheduler).__name__}) or its VAE cuts the graph and "
+            "needs replacing."
         )
 
 

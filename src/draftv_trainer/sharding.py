@@ -5,6 +5,8 @@ stays an ordinary tensor that DistributedDataParallel averages the gradients of,
 Source: Zhao et al. 2023 (FSDP, arXiv 2304.11277); PyTorch's `torch.distributed.fsdp`.
 """
 
+from collections.abc import Iterable
+
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
@@ -13,16 +15,16 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 
-def shard_denoiser(rollout: nn.Module, denoiser: ModelMixin, device: torch.device) -> None:
-    """Divide the denoiser's frozen weights over all processes.
+def shard_denoisers(rollout: nn.Module, denoisers: Iterable[ModelMixin], device: torch.device) -> None:
+    """Divide the denoisers' frozen weights over all processes.
 
     Every process must then make the same number of denoiser calls, as it does in training and evaluation here.
 
     Args:
         rollout (`nn.Module`):
             The module that DistributedDataParallel will wrap. It is told to leave the divided weights alone.
-        denoiser (`ModelMixin`):
-            A part of it that carries a LoRA, on its device. Changed in place.
+        denoisers (`Iterable[ModelMixin]`):
+            The pipeline's one or two, one of them with a LoRA, on their device. Changed in place.
         device (`torch.device`):
             Of this process.
 
@@ -36,10 +38,11 @@ def shard_denoiser(rollout: nn.Module, denoiser: ModelMixin, device: torch.devic
             "shard_denoiser needs several processes: got 1. Launch with torchrun or accelerate, or leave it out."
         )
     mesh = init_device_mesh(device.type, (num_processes,))
-    trained = {parameter for parameter in denoiser.parameters() if parameter.requires_grad}
-    for block in denoiser_blocks(denoiser):
-        fully_shard(block, mesh=mesh, ignored_params=trained)
-    fully_shard(denoiser, mesh=mesh, ignored_params=trained)
+    for denoiser in denoisers:
+        trained = {parameter for parameter in denoiser.parameters() if parameter.requires_grad}
+        for block in denoiser_blocks(denoiser):
+            fully_shard(block, mesh=mesh, ignored_params=trained)
+        fully_shard(denoiser, mesh=mesh, ignored_params=trained)
     frozen = [name for name, parameter in rollout.named_parameters() if not parameter.requires_grad]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(rollout, frozen)
 

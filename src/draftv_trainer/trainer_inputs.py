@@ -12,7 +12,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.reward_terms import RewardFunction
 from draftv_trainer.sampling import check_prompts
-from videorm_hf.rewards import VideoRMReward
+from videorm_hf.rewards import load_reward
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +64,11 @@ def load_pipeline(model: DiffusionPipeline | str | os.PathLike[str], args: DRaFT
 
 
 def load_rewards(reward_funcs: RewardFunctions, device: torch.device) -> list[RewardFunction]:
-    """Load VIDEORM folders, and freeze and place the rewards that are modules.
+    """Load rewards by name, and freeze and place those that are modules.
 
     Args:
         reward_funcs (`Callable` or `str` or `list`):
-            One or several callables or paths of VIDEORM folders.
+            One or several callables, paths of VIDEORM folders, or names with weights (`hps_v2:PATH`).
         device (`torch.device`):
             Where modules go.
 
@@ -76,7 +76,7 @@ def load_rewards(reward_funcs: RewardFunctions, device: torch.device) -> list[Re
         `list[Callable]`: in the same order.
     """
     rewards = reward_funcs if isinstance(reward_funcs, list | tuple) else [reward_funcs]
-    loaded = [VideoRMReward.from_pretrained(reward) if isinstance(reward, str) else reward for reward in rewards]
+    loaded = [load_reward(reward) if isinstance(reward, str) else reward for reward in rewards]
     for reward in loaded:
         if isinstance(reward, torch.nn.Module):
             reward.requires_grad_(False).eval().to(device)

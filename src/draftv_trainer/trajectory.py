@@ -14,7 +14,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -26,7 +26,7 @@ from diffusers.utils import BaseOutput
 from draftv_trainer.checkpointing import checkpointed
 from draftv_trainer.clean_prediction import check_clean_prediction, predicted_clean, start_at
 from draftv_trainer.graph_steps import GraphSteps
-from draftv_trainer.lora import find_denoiser
+from draftv_trainer.lora import find_denoiser, find_denoisers
 
 # Told of each denoiser call that builds a graph: its output, and a function that repeats the call.
 PredictionObserver = Callable[[Any, Callable[[], Any]], None]
@@ -60,7 +60,7 @@ class Trajectory:
         checkpoint_calls (`bool`, defaults to `False`):
             Whether to checkpoint whole denoiser calls.
         observe (`Callable`, *optional*):
-            Told of every denoiser call that builds a graph.
+            Told of every call that builds a graph of the denoiser that is tuned.
         passed_over (`PassedOver`, *optional*):
             Given, the steps before the graph step are passed over.
     """
@@ -110,7 +110,9 @@ class Trajectory:
         self._switch()
         return result
 
-    def denoise(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def denoise(
+        self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], observed: bool
+    ) -> Any:
         """Make or pass over one denoiser call."""
         passed_over = self._passed_over()
         if passed_over is not None:
@@ -125,7 +127,7 @@ class Trajectory:
             self.prediction = checkpointed(forward, args, kwargs)
         else:
             self.prediction = forward(*args, **kwargs)
-        if self.observe is not None:
+        if self.observe is not None and observed:
             self.observe(self.prediction, functools.partial(forward, *args, **kwargs))
         return self.prediction
 
@@ -193,8 +195,10 @@ def follow(pipe: DiffusionPipeline, trajectory: Trajectory) -> Iterator[None]:
     previous_mode = torch.is_grad_enabled()
     watched = copy.deepcopy(scheduler)
     _watch(watched, trajectory)
-    _, denoiser = find_denoiser(pipe)
-    with _calls_reported(denoiser, trajectory):
+    _, tuned = find_denoiser(pipe)
+    with ExitStack() as reporting:
+        for denoiser in find_denoisers(pipe).values():
+            reporting.enter_context(_calls_reported(denoiser, trajectory, observed=denoiser is tuned))
         pipe.scheduler = watched
         try:
             torch.set_grad_enabled(False)
@@ -227,14 +231,14 @@ def _watch(scheduler: Any, trajectory: Trajectory) -> None:
 
 
 @contextmanager
-def _calls_reported(denoiser: torch.nn.Module, trajectory: Trajectory) -> Iterator[None]:
+def _calls_reported(denoiser: torch.nn.Module, trajectory: Trajectory, observed: bool) -> Iterator[None]:
     """Report the calls of the denoiser's forward; one that another library has put on the instance stays inside."""
     already_own = "forward" in vars(denoiser)
     forward = denoiser.forward
 
     @functools.wraps(forward)
     def reported(*args: Any, **kwargs: Any) -> Any:
-        return trajectory.denoise(forward, args, kwargs)
+        return trajectory.denoise(forward, args, kwargs, observed)
 
     denoiser.forward = reported
     try:

@@ -21,7 +21,7 @@ from draftv_trainer.pipelines import check_sizes, find_spec
 from draftv_trainer.rollout import noise_seed
 from draftv_trainer.sample_videos import SampleVideo
 from draftv_trainer.sampling import check_prompts, sample
-from draftv_trainer.video_writing import to_bytes, write_video
+from videorm_hf.videoprefer.video_io import to_bytes, write_video
 
 METADATA_NAME = "metadata.jsonl"
 BASE = "base"

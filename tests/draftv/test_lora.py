@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from diffusers import WanPipeline, WanTransformer3DModel
+from diffusers import WanTransformer3DModel
 from peft import LoraConfig
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -240,11 +240,3 @@ def test_more_than_a_lora_is_an_error(settings, message):
     with pytest.raises(ValueError, match=message):
         add_lora(pipe, LoraConfig(target_modules=["to_q"], **settings))
     assert all_weights(pipe).keys() == before.keys()
-
-
-def test_two_denoisers_are_an_error():
-    pipe = tiny_wan()
-    other = tiny_wan().transformer
-    two_stages = WanPipeline(**{**pipe.components, "transformer_2": other}, boundary_ratio=0.5)
-    with pytest.raises(ValueError, match="switches between two denoisers"):
-        add_lora(two_stages)

@@ -11,8 +11,8 @@ from PIL import Image
 from draftv_trainer.draftv_trainer import DRaFTVTrainer
 from draftv_trainer.rollout import noise_seed
 from draftv_trainer.sampling import sample
-from draftv_trainer.video_writing import encode_gif, write_video
 from tests.draftv.factories import TINY_SIZE, redness, tiny_args, tiny_wan
+from videorm_hf.videoprefer.video_io import encode_gif, write_video
 
 DATA = ["a red dog runs", "a blue cat", "a green bird jumps"]
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from draftv_trainer.video_writing import write_video
 from videorm_hf.miniature.clips import SIDE, plan, render
 from videorm_hf.miniature.faults import CONTENT_FAULTS, FAULTS, render_with_fault
 from videorm_hf.miniature.judge import judge, measure
 from videorm_hf.miniature.scenes import Scene, Thing, random_scene, write_prompt
 from videorm_hf.models.videorm.video_decoding_videorm import read_frames
+from videorm_hf.videoprefer.video_io import write_video
 
 
 def scenes(number: int, seed: int) -> list[tuple[Scene, str, np.random.Generator]]:

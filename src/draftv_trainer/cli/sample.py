@@ -26,7 +26,7 @@ from draftv_trainer.variants import (
     tile,
     write_batch,
 )
-from draftv_trainer.video_writing import write_video
+from videorm_hf.videoprefer.video_io import write_video
 
 GRID_NAME = "grid.mp4"
 

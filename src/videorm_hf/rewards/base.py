@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+# An image model's output overshoots [0, 1] by rounding; anything further is another range.
+_TOLERANCE = 1e-2
+
 
 class Reward(nn.Module, ABC):
     """Score videos for prompts; higher is better, and gradients reach the frames.
@@ -33,3 +36,42 @@ class Reward(nn.Module, ABC):
         Returns:
             `torch.FloatTensor` of shape `(batch_size,)`: rewards, higher is better.
         """
+
+
+def check_videos(frames: torch.Tensor, prompts: list[str]) -> None:
+    """Check that there are frames of videos, and one prompt for each video.
+
+    Args:
+        frames (`torch.Tensor`):
+            Expected `(batch_size, num_frames, 3, height, width)`.
+        prompts (`list[str]`):
+            Expected `batch_size` of them.
+
+    Raises:
+        ValueError: If it is not so.
+    """
+    if frames.ndim != 5 or len(frames) != len(prompts):
+        raise ValueError(
+            "Expected frames (batch_size, num_frames, 3, height, width) and one prompt a video, got frames of "
+            f"shape {tuple(frames.shape)} and {len(prompts)} prompts."
+        )
+
+
+def check_images(images: torch.Tensor) -> None:
+    """Check that images are RGB with values in [0, 1].
+
+    Args:
+        images (`torch.Tensor`):
+            Expected floating-point, `(num_images, 3, height, width)`.
+
+    Raises:
+        ValueError: If shape, type or range are others.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape or not images.is_floating_point():
+        raise ValueError(
+            "Expected floating-point images (num_images, 3, height, width), none of them empty: got "
+            f"{images.dtype} of shape {tuple(images.shape)}."
+        )
+    low, high = (bound.item() for bound in images.detach().aminmax())
+    if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
+        raise ValueError(f"Images must lie in [0, 1], got values from {low:g} to {high:g}.")

@@ -8,10 +8,8 @@ from transformers import AutoModel, AutoProcessor
 
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
-from videorm_hf.rewards.base import Reward
-
-# Embeddings of this many prompts are kept: 40 MB for a ViT-H/14 text tower.
-_MAX_CACHED_PROMPTS = 10_000
+from videorm_hf.rewards.base import Reward, check_videos
+from videorm_hf.rewards.prompt_cache import PromptCache
 
 
 class VideoRMReward(Reward):
@@ -53,7 +51,7 @@ class VideoRMReward(Reward):
         self.model = model.eval().requires_grad_(False)
         self.processor = processor
         self.num_frames = num_frames
-        self._text_embeds: dict[str, torch.Tensor] = {}
+        self._text_embeds = PromptCache()
 
     @classmethod
     def from_pretrained(
@@ -78,25 +76,14 @@ class VideoRMReward(Reward):
 
     def forward(self, frames: torch.Tensor, prompts: list[str], **columns: Any) -> torch.Tensor:
         """Score videos; see [`Reward`]. Rewards lie in [-1, 1]."""
-        if frames.ndim != 5 or len(frames) != len(prompts):
-            raise ValueError(
-                "Expected frames (batch_size, num_frames, 3, height, width) and one prompt a video, got frames of "
-                f"shape {tuple(frames.shape)} and {len(prompts)} prompts."
-            )
+        check_videos(frames, prompts)
         inputs = self.processor.video_processor(
             frames, num_frames=self.num_frames, input_data_format="channels_first", device=self.model.device
         )
         video_embeds = self.model.get_video_embeds(inputs["pixel_values_videos"])
-        return (video_embeds * self._encode_prompts(prompts).to(video_embeds.device)).sum(dim=-1)
+        text_embeds = self._text_embeds.look_up(prompts, self._encode_prompts, video_embeds.device)
+        return (video_embeds * text_embeds).sum(dim=-1)
 
-    @torch.no_grad()
     def _encode_prompts(self, prompts: list[str]) -> torch.Tensor:
-        """Return text embeddings `(B, D)`, computing those of prompts not seen before."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._text_embeds]
-        if new:
-            inputs = self.processor(text=new).to(self.model.device)
-            self._text_embeds.update(zip(new, self.model.get_text_embeds(**inputs), strict=True))
-        text_embeds = torch.stack([self._text_embeds[prompt].to(self.model.device) for prompt in prompts])
-        while len(self._text_embeds) > _MAX_CACHED_PROMPTS:
-            self._text_embeds.pop(next(iter(self._text_embeds)))
-        return text_embeds
+        """Return text embeddings `(B, D)` of unit norm."""
+        return self.model.get_text_embeds(**self.processor(text=prompts).to(self.model.device))

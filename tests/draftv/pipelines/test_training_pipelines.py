@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from draftv_trainer import DRaFTVTrainer, load_lora, set_lora_scale
-from draftv_trainer.lora import DENOISER_KEY, add_lora, freeze, save_lora
+from draftv_trainer.lora import COMPONENT_KEY, DENOISER_KEY, add_lora, freeze, save_lora
 from draftv_trainer.sampling import sample
 from tests.draftv.factories import PROMPTS, generators, redness, tiny_args
 from tests.draftv.pipeline_factories import PIPELINES, tiny_pipeline
@@ -133,7 +133,8 @@ def test_without_a_note_of_the_denoiser_layers_and_sizes_tell(tmp_path):
     add_lora(trained)
     path = save_lora(trained, tmp_path)
     with safe_open(path, framework="pt") as file:
-        header = {key: value for key, value in file.metadata().items() if key != DENOISER_KEY}
+        notes = (COMPONENT_KEY, DENOISER_KEY)
+        header = {key: value for key, value in file.metadata().items() if key not in notes}
     save_file(load_file(path), path, metadata=header)
     for name in ("wan", "modelscope"):
         with pytest.raises(ValueError, match="has no layer there. Load it on the pipeline it was trained on"):

@@ -1,0 +1,287 @@
+"""How the annotator holds up: rate against a server with fixed latency, memory over the number of calls, kills.
+
+(a) `rate`: calls a second at concurrency 32 over the ideal rate, concurrency / latency, from start to end of a run.
+(b) `memory`: peak of a process above what it held when the run began, for 100 to 10,000 calls.
+(c) `kills`: a run killed (SIGKILL) at random moments and started again. `paid_twice` counts requests for calls whose
+    record was in the journal when the run that sent them began; `records_lost` counts records that were in the journal
+    at a kill and are not at the end. A reply that the server has sent when the process is killed and that is not yet a
+    record is lost with any client: it is asked again, and counted as `sent_but_not_recorded_at_kills`.
+
+The server is a process of its own on the loopback device; every video is one small clip.
+
+    python benchmarks/annotation.py
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import platform
+import random
+import signal
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from videorm_hf.annotation import AnnotationOptions, VideoAnnotator
+from videorm_hf.annotation.journal import read_records
+from videorm_hf.videoprefer.items import Candidate, Item
+
+CONCURRENCY = 32
+CLIP = "clip.mp4"
+fork: Any = multiprocessing.get_context("fork")
+
+
+def main() -> None:
+    """Take all figures, print them, and write them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="few calls, to see that it runs; no figures to quote")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "annotation.json")
+    arguments = parser.parse_args()
+    smoke = arguments.smoke
+    with tempfile.TemporaryDirectory() as folder:
+        write_clip(Path(folder) / CLIP)
+        results = {
+            "machine": machine(),
+            "settings": {"concurrency": CONCURRENCY, "num_frames": 8, "frame": "128x128", "smoke": smoke},
+            "rate": rate(Path(folder), num_calls=64 if smoke else 1280, latency=3.0),
+            "memory": memory(Path(folder), [20, 100] if smoke else [100, 1000, 10_000]),
+            "kills": kills(Path(folder), 2 if smoke else 20, 200 if smoke else 3000, arguments.seed),
+        }
+    print(json.dumps(results, indent=2))
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def rate(folder: Path, num_calls: int, latency: float) -> dict[str, float]:
+    """Compare the time of a run with num_calls / concurrency * latency."""
+    with judge(latency) as url:
+        start, cpu_start = time.perf_counter(), time.process_time()
+        annotate(url, folder, "rate.jsonl", num_calls)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+    ideal = num_calls / CONCURRENCY * latency
+    return {
+        "num_calls": num_calls,
+        "latency_s": latency,
+        "seconds": round(seconds, 2),
+        "calls_per_s": round(num_calls / seconds, 2),
+        "ideal_calls_per_s": round(CONCURRENCY / latency, 2),
+        "share_of_ideal": round(ideal / seconds, 4),
+        "cpu_ms_per_call": round(1000 * cpu / num_calls, 2),
+    }
+
+
+def memory(folder: Path, sizes: list[int]) -> list[dict[str, float]]:
+    """Run each number of calls in a fresh process, and one run before them that pays for what is loaded once."""
+    rows = []
+    with judge(latency=0.02) as url:
+        for num_calls in sizes:
+            results = fork.SimpleQueue()
+            process = fork.Process(target=measure_memory, args=(url, folder, num_calls, results))
+            process.start()
+            rows.append({"num_calls": num_calls, **results.get()})
+            process.join()
+    return rows
+
+
+def measure_memory(url: str, folder: Path, num_calls: int, results: Any) -> None:
+    """Measure the peak of this process during a run."""
+    annotate(url, folder, "warm-up.jsonl", 64)
+    (folder / "warm-up.jsonl").unlink()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+    before = memory_of("VmRSS")
+    annotate(url, folder, f"memory{num_calls}.jsonl", num_calls)
+    peak = memory_of("VmHWM")
+    results.put({"before_mb": before, "peak_mb": peak, "peak_above_start_mb": round(peak - before, 1)})
+
+
+def memory_of(name: str) -> float:
+    """Read a line of this process's status, in megabytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return round(int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024, 1)
+
+
+def kills(folder: Path, num_kills: int, num_calls: int, seed: int) -> dict[str, Any]:
+    """Kill a run at random moments, start it again each time, and compare the server's log with the journal."""
+    moments = random.Random(seed)
+    journal = folder / "kills.jsonl"
+    seen: Counter[str] = Counter()
+    paid_twice = in_flight = sent = 0
+    with judge(latency=0.2) as url:
+        for number in range(num_kills + 1):
+            before = keys(journal)
+            offset = len(log(url))
+            process = fork.Process(target=annotate, args=(url, folder, journal.name, num_calls))
+            process.start()
+            if number < num_kills:
+                time.sleep(moments.uniform(0.0, 1.5))
+                os.kill(process.pid, signal.SIGKILL)
+                killed_at = time.time()
+            process.join()
+            time.sleep(0.5)  # what was under way at the server ends
+            entries = log(url)[offset:]
+            paid_twice += sum(entry["key"] in before for entry in entries)
+            after = keys(journal)
+            seen |= after
+            if number < num_kills:
+                in_flight += len(entries) - sum(entry["key"] in after for entry in entries)
+                sent += sum(
+                    entry["answered"] is not None and entry["answered"] < killed_at and entry["key"] not in after
+                    for entry in entries
+                )
+        final, num_requests = keys(journal), len(log(url))
+    return {
+        "kills": num_kills,
+        "calls": num_calls,
+        "requests": num_requests,
+        "records": final.total(),
+        "paid_twice": paid_twice,
+        "records_lost": len(seen.keys() - final.keys()),
+        "records_double": sum(count - 1 for count in final.values()),
+        "calls_without_record": num_calls - len(final),
+        "under_way_at_kills": in_flight,
+        "sent_but_not_recorded_at_kills": sent,
+    }
+
+
+def keys(journal: Path) -> Counter[str]:
+    """Count the records of each call."""
+    return Counter(record["prompt"] for record in read_records(journal))
+
+
+def annotate(url: str, folder: Path, journal: str, num_calls: int) -> None:
+    """Ask about `num_calls` videos in one dimension."""
+    items = [Item(f"{n}", f"call {n}.", "benchmark", (Candidate("0", CLIP, "none"),)) for n in range(num_calls)]
+    options = AnnotationOptions(
+        model="judge",
+        base_url=url,
+        dimensions=("prompt_following",),
+        concurrency=CONCURRENCY,
+        num_workers=0,
+        response_format="text",
+    )
+    summary = VideoAnnotator(options).run(items, folder, folder / journal, progress=False)
+    if summary.num_left or summary.failures:
+        raise SystemExit(f"not every call was answered: {summary}")
+
+
+# --- The server ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def judge(latency: float) -> Iterator[str]:
+    """Run a server that answers every request after `latency` seconds; its log is at `/log`."""
+    port = fork.SimpleQueue()
+    process = fork.Process(target=lambda: asyncio.run(serve(latency, port)))
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{port.get()}/v1"
+    finally:
+        process.terminate()
+        process.join()
+
+
+async def serve(latency: float, port: Any) -> None:
+    """Serve until the process ends."""
+    entries: list[dict[str, Any]] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = next(
+                    (int(line[15:]) for line in head.splitlines() if line[:15].lower() == b"content-length:"), 0
+                )
+                body = await reader.readexactly(length)
+                if head.startswith(b"GET"):
+                    await send(writer, json.dumps(entries).encode())
+                    continue
+                place = body.index(b"call ")
+                entry = {"key": body[place : body.index(b".", place) + 1].decode(), "answered": None}
+                entries.append(entry)
+                await asyncio.sleep(latency)
+                await send(writer, COMPLETION)
+                entry["answered"] = time.time()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client is gone
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=2**22, backlog=256)
+    port.put(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+async def send(writer: asyncio.StreamWriter, content: bytes) -> None:
+    """Send one JSON response and wait until the system has taken it."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    writer.write(head.encode() + content)
+    await writer.drain()
+
+
+COMPLETION = json.dumps(
+    {
+        "id": "1",
+        "object": "chat.completion",
+        "model": "judge",
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {
+                    "role": "assistant",
+                    "content": "Rating: 4\nRationale: " + "It is sharp and steady. " * 10,
+                },
+            }
+        ],
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 60},
+    }
+).encode()
+
+
+def log(url: str) -> list[dict[str, Any]]:
+    """Read what the server was asked so far."""
+    with urllib.request.urlopen(url.replace("/v1", "/log")) as response:
+        return json.load(response)
+
+
+def write_clip(path: Path) -> None:
+    """Write a clip of 16 frames whose pixels are noise, so that its frames are no smaller than real ones."""
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 128, 128, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=Fraction(8))
+        stream.width = stream.height = 128
+        stream.pix_fmt = "yuv420p"
+        for frame in pixels:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        output.mux(stream.encode())
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return {
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "cores": cores,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("openai", "av")},
+    }
+
+
+if __name__ == "__main__":
+    main()

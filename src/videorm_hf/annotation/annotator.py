@@ -1,0 +1,399 @@
+"""VideoAnnotator: asks a judge about every video of a data set, and writes down each answer the moment it arrives.
+
+Wu et al. 2024 (NeurIPS), Sec. 3.1: one call per video and dimension, a rating from 1 to 5 with a rationale.
+"""
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from videorm_hf.annotation.calls import (
+    Call,
+    Key,
+    check_same_judge,
+    failure_record,
+    key_of,
+    plan_calls,
+    reply_record,
+)
+from videorm_hf.annotation.client import ChatClient, NoReplyError, Reply, StoppedError
+from videorm_hf.annotation.frames import jpeg_frames_of_all
+from videorm_hf.annotation.journal import Journal, Record, read_records
+from videorm_hf.annotation.messages import build_messages, response_schema, text_length
+from videorm_hf.annotation.options import AnnotationOptions
+from videorm_hf.annotation.rubrics import Form, Rubric, load_rubric
+from videorm_hf.annotation.spending import Spending
+from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError
+from videorm_hf.scoring.decode_pool import decode_ahead
+from videorm_hf.videoprefer.items import Candidate, Item
+
+logger = logging.getLogger(__name__)
+
+_LEAST_FREE_BYTES = 16 * 2**20
+
+
+@dataclass
+class AnnotationSummary:
+    """What became of a run.
+
+    Args:
+        num_calls (`int`): Calls that the data set needs.
+        num_before (`int`): Calls that had a record when the run began and were not asked.
+        num_answered (`int`): Calls of this run with a rating or verdict.
+        failures (`Counter`): Calls of this run without, by reason.
+        num_retries (`int`): Times that a call was sent again.
+        input_tokens (`int`): Of requests, in the whole journal.
+        output_tokens (`int`): Of replies, in the whole journal.
+        cost (`float`): Of the whole journal, by the prices given.
+        seconds (`float`): The run took.
+        stopped (`str`, *optional*): Why the run ended before every call was asked.
+    """
+
+    num_calls: int
+    num_before: int
+    num_answered: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    num_retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+    stopped: str | None = None
+
+    @property
+    def num_left(self) -> int:
+        """Calls that still have no record."""
+        return self.num_calls - self.num_before - self.num_answered - self.failures.total()
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would ask for, before anything is spent.
+
+    Args:
+        num_calls (`int`): Calls that would be sent.
+        num_before (`int`): Calls that have a record and would not be.
+        input_tokens (`float`): Expected, of all requests.
+        max_output_tokens (`int`): Upper bound, of all replies.
+        max_cost (`float`, *optional*): Upper bound by the prices given; `None` without prices.
+        is_measured (`bool`): Whether the request's size is a mean of earlier calls rather than a rule of thumb.
+    """
+
+    num_calls: int
+    num_before: int
+    input_tokens: float
+    max_output_tokens: int
+    max_cost: float | None
+    is_measured: bool
+
+
+class VideoAnnotator:
+    """Rates the videos of a data set with a multimodal judge.
+
+    Args:
+        options ([`AnnotationOptions`]): Which judge, how it is asked, and the limits.
+        rubrics (`Sequence[Rubric]`, *optional*): What is asked; the package's rubrics by default.
+
+    Example:
+
+    ```python
+    >>> from videorm_hf.annotation import AnnotationOptions, VideoAnnotator
+    >>> from videorm_hf.videoprefer.working_folder import read_items
+
+    >>> options = AnnotationOptions(model="Qwen2.5-VL-7B-Instruct", base_url="http://localhost:8000/v1")
+    >>> items = list(read_items("videoprefer", ratings=()))
+    >>> summary = VideoAnnotator(options).run(items, "videoprefer", "videoprefer/ratings.jsonl")
+    ```
+    """
+
+    def __init__(self, options: AnnotationOptions, rubrics: Sequence[Rubric] | None = None) -> None:
+        self.options = options
+        if rubrics is None:
+            rubrics = [load_rubric(name, options.mode, options.rubric_version) for name in options.dimensions]
+        self.rubrics = tuple(rubrics)
+
+    def forecast(self, items: Sequence[Item], output: str | Path, *, retry_failures: bool = False) -> Forecast:
+        """Count the calls, tokens and cost of a run without asking or writing anything.
+
+        Args:
+            items (`Sequence[Item]`): Prompts with their videos.
+            output (`str` or `Path`): The journal.
+            retry_failures (`bool`, defaults to `False`): Ask again what has failed.
+
+        Returns:
+            [`Forecast`]
+        """
+        spending = Spending(self.options)
+        plan = self._plan(items, Path(output), spending, retry_failures)
+        tokens = 0.0
+        for call in (call for group in plan.groups for call in group):
+            messages = build_messages(call.rubric, call.item.prompt, [[] for _ in call.candidates], "text")
+            images = self.options.num_frames * len(call.candidates)
+            tokens += spending.expected_input(text_length(messages), images)
+        replies = plan.num_open * self.options.max_tokens
+        cost = self.options.cost(tokens, replies) if self.options.has_prices else None
+        return Forecast(plan.num_open, plan.num_before, tokens, replies, cost, spending.num_counted > 0)
+
+    def run(
+        self,
+        items: Sequence[Item],
+        folder: str | Path,
+        output: str | Path,
+        *,
+        retry_failures: bool = False,
+        progress: bool = True,
+    ) -> AnnotationSummary:
+        """Ask everything that has no record yet.
+
+        An interrupt (Ctrl-C) ends the run once the calls under way are written down, a second one ends it at once.
+
+        Args:
+            items (`Sequence[Item]`): Prompts with their videos.
+            folder (`str` or `Path`): Where relative video paths start.
+            output (`str` or `Path`): The journal, which is a rating file; continued if it exists.
+            retry_failures (`bool`, defaults to `False`): Ask again what has failed.
+            progress (`bool`, defaults to `True`): Show a progress bar.
+
+        Returns:
+            [`AnnotationSummary`]
+
+        Raises:
+            ValueError: If a candidate's video is not a path.
+        """
+        for item in items:
+            for candidate in item.candidates:
+                if not isinstance(candidate.video, str | os.PathLike):
+                    raise ValueError(
+                        f"Candidate {candidate.candidate_id!r} of item {item.item_id!r} has no video file."
+                    )
+        output = Path(output)
+        with Journal(output) as journal:
+            spending = Spending(self.options)
+            plan = self._plan(items, output, spending, retry_failures)
+            run = _Run(self.options, plan, Path(folder), journal, spending)
+            return asyncio.run(run.execute(progress))
+
+    def _plan(self, items: Sequence[Item], output: Path, spending: Spending, retry_failures: bool) -> "_Plan":
+        """Compare what the data set needs with what the journal holds."""
+        groups = list(plan_calls(items, self.rubrics, self.options.mode == "pairwise"))
+        calls = {call.key: call for group in groups for call in group}
+        done: dict[Key, bool] = {}
+        for record in read_records(output):
+            key = key_of(record)
+            if key in calls:
+                check_same_judge(record, calls[key], self.options, output)
+            done[key] = record.get("rating", record.get("verdict")) is None
+            if "reply" in record:
+                num_images = self.options.num_frames * len(record.get("videos", ()))
+                spending.count(record, spending.expected_input(0, num_images))
+        has_record = {key for key, has_failed in done.items() if not (has_failed and retry_failures)}
+        todo = [[call for call in group if call.key not in has_record] for group in groups]
+        return _Plan([group for group in todo if group], num_before=len(has_record & calls.keys()))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Calls to be asked, those about the same videos together."""
+
+    groups: list[list[Call]]
+    num_before: int
+
+    @property
+    def num_open(self) -> int:
+        return sum(map(len, self.groups))
+
+
+class _Run:
+    """One run: workers that take the next videos, ask about them, and write down what comes."""
+
+    def __init__(
+        self, options: AnnotationOptions, plan: _Plan, folder: Path, journal: Journal, spending: Spending
+    ) -> None:
+        self.options, self.plan, self.folder, self.journal, self.spending = options, plan, folder, journal, spending
+        self.summary = AnnotationSummary(plan.num_open + plan.num_before, plan.num_before)
+        self.form: Form = "text" if options.response_format == "text" else "json_schema"
+        self.failures_in_a_row = 0
+
+    async def execute(self, progress: bool) -> AnnotationSummary:
+        """Ask all open calls."""
+        start = time.monotonic()
+        self.stopping = asyncio.Event()
+        self.client = ChatClient(self.options, self.stopping)
+        source = self._decoded_groups()
+        # One thread draws decoded videos, so that waiting for them blocks no call.
+        decoding = ThreadPoolExecutor(1, thread_name_prefix="annotate")
+        try:
+            with (
+                _interrupts_call(self._interrupt),
+                tqdm(total=self.plan.num_open, desc="rating", unit="call", disable=not progress) as self.bar,
+            ):
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(self.options.concurrency, len(self.plan.groups))):
+                        group.create_task(self._work(source, decoding))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            decoding.submit(source.close)
+            decoding.shutdown()
+            await self.client.close()
+        self.summary.seconds = time.monotonic() - start
+        self._count_spending()
+        return self.summary
+
+    def stop(self, reason: str) -> None:
+        """Send no further call; those under way are still answered."""
+        if self.summary.stopped is None:
+            self.summary.stopped = reason
+            logger.warning("%s; waiting for the calls that are under way", reason)
+        self.stopping.set()
+
+    def _interrupt(self) -> None:
+        self.stop("interrupted")
+
+    def _decoded_groups(self) -> Generator[tuple[list[Call], list[list[bytes]] | VideoDecodingError], None, None]:
+        # Any: the pool is written for arrays and takes whatever can be pickled; it returns a generator, to be closed.
+        decode: Any = partial(
+            jpeg_frames_of_all, num_frames=self.options.num_frames, frame_size=self.options.frame_size
+        )
+        groups = self.plan.groups
+        videos = ([str(self.folder / candidate.video) for candidate in _shown(group).values()] for group in groups)
+        decoded: Any = decode_ahead(decode, videos, self.options.num_workers)
+        with closing(decoded):
+            yield from zip(groups, decoded, strict=True)
+
+    async def _work(self, source: Iterator[Any], decoding: ThreadPoolExecutor) -> None:
+        """Take groups of calls until there are none, or the run is to end."""
+        loop = asyncio.get_running_loop()
+        while not self.stopping.is_set():
+            taken = await loop.run_in_executor(decoding, next, source, None)
+            if taken is None:
+                return
+            calls, decoded = taken
+            for call in calls:
+                if self.stopping.is_set():
+                    return
+                if isinstance(decoded, VideoDecodingError):
+                    self._write(failure_record(call, self.options, "unreadable_video", str(decoded), attempts=0))
+                else:
+                    frames = dict(zip(_shown(calls), decoded, strict=True))
+                    await self._ask(call, [frames[candidate.candidate_id] for candidate in call.candidates])
+
+    async def _ask(self, call: Call, frames: list[list[bytes]]) -> None:
+        """Ask once, unless money or disk are short, and write down what comes of it."""
+        messages = build_messages(call.rubric, call.item.prompt, frames, self.form)
+        expected = self.spending.expected_input(text_length(messages), sum(map(len, frames)))
+        while not self.spending.allows(expected):
+            if self.spending.num_in_flight == 0:
+                self.stop(f"one more call could exceed the maximum cost of {self.options.max_cost:g}")
+            if self.stopping.is_set():
+                return
+            await asyncio.sleep(0.05)  # the calls under way may cost less than they could
+        if shutil.disk_usage(self.journal.path.parent).free < _LEAST_FREE_BYTES:
+            self.stop(f"the disk of {self.journal.path} is nearly full: make room and run again")
+            return
+        self.spending.num_in_flight += 1
+        try:
+            reply, form = await self._reply(call, frames, expected)
+        except StoppedError:
+            return
+        except NoReplyError as error:
+            self._without_reply(call, error)
+            return
+        finally:
+            self.spending.num_in_flight -= 1
+        record = reply_record(call, self.options, reply, form)
+        self._write(record)
+        self.spending.count(record, expected)
+        self.failures_in_a_row = 0
+        self._show()
+
+    async def _reply(self, call: Call, frames: list[list[bytes]], expected: float) -> tuple[Reply, Form]:
+        """Get a reply, in text where the server knows no JSON schemas."""
+        form = self.form
+        tokens = expected + self.options.max_tokens / 2
+        messages = build_messages(call.rubric, call.item.prompt, frames, form)
+        if form == "text":
+            return await self.client.ask(messages, None, tokens), form
+        try:
+            return await self.client.ask(messages, response_schema(self.options.mode), tokens), form
+        except NoReplyError as error:
+            if self.options.response_format != "auto" or error.status not in (400, 422):
+                raise
+            messages = build_messages(call.rubric, call.item.prompt, frames, "text")
+            reply = await self.client.ask(messages, None, tokens)
+            if self.form != "text":
+                logger.info("the server takes no JSON schema (%s); replies are asked for as text", error)
+                self.form = "text"
+            return reply, "text"
+
+    def _without_reply(self, call: Call, error: NoReplyError) -> None:
+        if error.is_fatal:
+            self.stop(str(error))
+            return
+        self.failures_in_a_row += 1
+        if self.failures_in_a_row > self.options.max_failures_in_a_row:
+            # Not written down: what a server that is gone leaves unanswered has not failed, it has not been asked.
+            self.stop(f"{self.failures_in_a_row} calls in a row were not answered, the last one: {error}")
+            return
+        self._write(failure_record(call, self.options, "transport", str(error), error.attempts))
+
+    def _write(self, record: Record) -> None:
+        """Put a record into the journal, and only then count it."""
+        self.journal.append(record)
+        if record["failure"] is None:
+            self.summary.num_answered += 1
+        else:
+            self.summary.failures[record["failure"]] += 1
+        self.summary.num_retries += max(0, record["attempts"] - 1)
+        self.bar.update()
+
+    def _show(self) -> None:
+        facts = {"failed": self.summary.failures.total()}
+        self.bar.set_postfix({**facts, "cost": f"{self.spending.cost:.4g}"} if self.options.has_prices else facts)
+
+    def _count_spending(self) -> None:
+        self.summary.input_tokens = self.spending.input_tokens
+        self.summary.output_tokens = self.spending.output_tokens
+        self.summary.cost = self.spending.cost
+
+
+def _shown(calls: list[Call]) -> dict[str, Candidate]:
+    """Return the candidates that a group of calls shows, by their ids."""
+    return {candidate.candidate_id: candidate for call in calls for candidate in call.candidates}
+
+
+@contextmanager
+def _interrupts_call(handler: Callable[[], None]) -> Iterator[None]:
+    """Let the first Ctrl-C or termination call `handler`; the second one interrupts as usual."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def handle() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+        handler()
+
+    try:
+        for number in signals:
+            loop.add_signal_handler(number, handle)
+    except (NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread: as usual at once
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,60 @@
+"""`videoprefer build`: a working folder, checked and prepared as Arrow files that `load_dataset` maps into memory."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videorm_hf.cli import dataset_options as options
+
+
+def build(
+    folder: options.Folder,
+    output: Annotated[Path | None, typer.Option(help="Where to write.  [default: FOLDER/built]")] = None,
+    ratings: options.Ratings = None,
+    candidates: options.Candidates = 4,
+    dimension: options.Dimensions = None,
+    pairs_on: options.PairDimensions = None,
+    keep_ties: options.KeepTies = False,
+    min_margin: options.MinMargin = 0.0,
+    split: options.Split = None,
+    seed: options.Seed = 0,
+    num_workers: options.NumWorkers = None,
+    strict: options.Strict = False,
+) -> None:
+    """Check a working folder and prepare both views.
+
+    Writes OUTPUT/ratings and OUTPUT/preference, each for `load_dataset`, with report.json and splits.json beside them.
+    The rows name the videos where they are; use `videoprefer export` for a folder that holds them.
+    Exit code: 0 if every item was used, 1 if something was set aside (with --strict: and nothing written), 2 if the
+    command cannot be run as given.
+    """
+    from videorm_hf.videoprefer.builder import VideoPrefer
+    from videorm_hf.videoprefer.features import VIEWS
+    from videorm_hf.videoprefer.splits import assign_splits, write_splits
+    from videorm_hf.videoprefer.working_folder import WorkingFolder
+
+    logging.basicConfig(level=logging.ERROR)
+    output = folder / "built" if output is None else output
+    try:
+        settings = options.dataset_settings(
+            folder, ratings, candidates, dimension, pairs_on, keep_ties, min_margin, split, seed, num_workers, strict
+        )
+        for view in VIEWS:
+            with tempfile.TemporaryDirectory() as cache:
+                builder = VideoPrefer(config_name=view, cache_dir=cache, **settings)
+                builder.config.checked(builder.config.open())  # nothing is written where this raises
+                builder.download_and_prepare(str(output / view), download_mode="force_redownload")
+            for lock in output.glob("*.lock"):  # which datasets leaves behind
+                lock.unlink()
+            for name, rows in builder.info.splits.items():
+                typer.echo(f"{view}, {name}: {rows.num_examples} rows")
+    except (ValueError, OSError) as error:
+        raise options.fail(error) from error
+    split_of = assign_splits(WorkingFolder(folder, ()).prompts, builder.config.fractions, seed)
+    write_splits(output / "splits.json", split_of, builder.config.fractions, seed)
+    builder.report.write(output / "report.json")
+    typer.echo(f"written to {output}")
+    options.finish(builder.report)

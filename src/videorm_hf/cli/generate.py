@@ -1,0 +1,36 @@
+"""`videoprefer generate`: candidate videos for collected prompts, from a pool of diffusers pipelines."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videorm_hf.cli import dataset_options as options
+
+
+def generate(
+    folder: Annotated[Path, typer.Argument(help="Working folder with prompts.jsonl.")],
+    pool: Annotated[Path, typer.Option(help="YAML file with the pool of models.")],
+    seed: Annotated[int, typer.Option(help="Seed of the draw and of the noise.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Such as cpu.  [default: each process's GPU if any]")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+) -> None:
+    """Generate the candidates of every prompt; the same command continues an interrupted run.
+
+    For several processes: accelerate launch -m videorm_hf.cli.videoprefer generate FOLDER --pool POOL.
+    Exit code: 0 if every candidate is there, 1 if some failed, 2 if the command cannot be run as given.
+    """
+    from videorm_hf.videoprefer.generate import generate_candidates
+    from videorm_hf.videoprefer.model_pool import read_pool
+
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        counts = generate_candidates(folder, read_pool(pool), seed, device=device, retry_failed=retry_failed)
+    except (ValueError, OSError) as error:
+        raise options.fail(error) from error
+    if counts is None:  # another process reports
+        return
+    typer.echo(f"{counts.num_generated} videos, {counts.num_failed} failed; {counts.num_items} items in {folder}")
+    if counts.num_failed:
+        raise typer.Exit(1)

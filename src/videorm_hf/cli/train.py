@@ -1,0 +1,187 @@
+"""`videorm train`: a [`VideoRewardTrainer`] run described by a YAML file and options."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from videorm_hf.cli.yaml_options import options_parser, parse_options
+
+logger = logging.getLogger(__name__)
+
+# For the command's registration: all words, `--help` too, go to TRL's parser, which knows Trainer's options.
+PASS_ON: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+ITEMS_FILE = "items.jsonl"
+
+
+@dataclass
+class TrainingOptions:
+    """What `videorm train` takes beside the settings of [`VideoRewardConfig`]."""
+
+    model: str = field(metadata={"help": "Folder or Hub id of a VIDEORM (`videorm convert` makes one)."})
+    train_data: list[str] = field(
+        metadata={"help": "VIDEOPREFER working folders, or folders or Hub ids of data sets with either view."}
+    )
+    eval_data: list[str] | None = field(default=None, metadata={"help": "The same for evaluation. Default: none."})
+    dataset_config: str | None = field(
+        default=None, metadata={"help": "Which view of data sets that have both: ratings or preference."}
+    )
+    train_split: str = field(default="train", metadata={"help": "The data sets' split to train on."})
+    eval_split: str = field(default="test", metadata={"help": "The data sets' split to evaluate on."})
+    ratings: list[str] | None = field(
+        default=None, metadata={"help": "Rating files in working folders. Default: ratings.jsonl."}
+    )
+    lora_r: int | None = field(default=None, metadata={"help": "Rank of a LoRA for the towers. Default: no LoRA."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "Its alpha. Default: the rank."})
+    lora_target_modules: list[str] | None = field(
+        default=None, metadata={"help": "Layers that get a LoRA. Default: q_proj v_proj"}
+    )
+    resume: bool = field(
+        default=False, metadata={"help": "Go on from the newest complete checkpoint in output_dir, if there is one."}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("train_data", "eval_data", "ratings", "lora_target_modules"):
+            if isinstance(self.__dict__[name], str):
+                self.__dict__[name] = [self.__dict__[name]]
+        if self.lora_r is None and (self.lora_alpha is not None or self.lora_target_modules is not None):
+            raise ValueError("--lora_alpha and --lora_target_modules belong to --lora_r: got none.")
+        both = sorted(set(map(_name, self.train_data)) & set(map(_name, self.eval_data or [])))
+        working = [word for word in self.train_data if Path(word, ITEMS_FILE).is_file() and _name(word) in both]
+        if working:
+            raise ValueError(
+                f"Working folders have no splits, so that {working} would be evaluated on what it was trained on: "
+                "publish them with `videoprefer build`, or evaluate on others."
+            )
+
+
+def train(
+    context: typer.Context,
+    config: str | None = typer.Option(None, help="YAML file of options.", show_default=False),
+    resume: bool = typer.Option(False, "--resume", help="Go on from the newest complete checkpoint."),
+) -> None:
+    """Train a reward on preferences between videos; `videorm train --help` lists all options.
+
+    Exit code: 0 if the run came to its end, 2 if it could not be run as given or its data could not be used.
+    """
+    words = [*(["--config", config] if config is not None else []), *context.args, *(["--resume"] if resume else [])]
+    handler = logging.StreamHandler()
+    own = logging.getLogger("videorm_hf")
+    own.addHandler(handler)
+    try:
+        run(words)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        raise typer.Exit(2) from error
+    finally:
+        own.removeHandler(handler)
+
+
+def parser() -> Any:
+    """Build the parser of `videorm train`."""
+    from videorm_hf.trainer import VideoRewardConfig
+
+    description = "Train a reward on preferences between videos. Options of transformers' Trainer work too."
+    return options_parser("videorm train", description, (TrainingOptions, VideoRewardConfig))
+
+
+def run(words: Sequence[str]) -> None:
+    """Run `videorm train`.
+
+    Args:
+        words (`list[str]`):
+            Its own words.
+    """
+    from videorm_hf.trainer import VideoRewardTrainer
+    from videorm_hf.trainer.checkpoints import last_complete_checkpoint
+
+    options, args = parse_options(parser(), words)
+    logging.getLogger("videorm_hf").setLevel(logging.INFO if args.process_index == 0 else logging.ERROR)
+    sets = _load(options.train_data, options.train_split, options)
+    trainer = VideoRewardTrainer(
+        options.model,
+        args,
+        train_dataset=sets,
+        eval_dataset=_evaluation(options),
+        peft_config=_lora(options),
+    )
+    checkpoint = args.resume_from_checkpoint
+    if options.resume and checkpoint is None:
+        checkpoint = last_complete_checkpoint(args.output_dir)
+        logger.info(
+            "Going on from %s." if checkpoint else "No complete checkpoint in %s.", checkpoint or args.output_dir
+        )
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if options.eval_data:
+        trainer.save_metrics("eval", trainer.evaluate())
+    trainer.save_model()
+    logger.info("Written to %s; %d clips were left out.", args.output_dir, len(trainer.bad_clips))
+    if args.push_to_hub:
+        trainer.push_to_hub()
+
+
+def _evaluation(options: TrainingOptions) -> Any:
+    """Return the evaluation data: one set, so that its metrics are called `eval_accuracy`; or several by name."""
+    if not options.eval_data:
+        return None
+    sets = _load(options.eval_data, options.eval_split, options)
+    return sets if len(sets) > 1 else next(iter(sets.values()))
+
+
+def _load(words: Sequence[str], split: str, options: TrainingOptions) -> dict[str, Any]:
+    """Read data sets under their last names."""
+    from datasets import load_dataset
+
+    names = [_name(word) for word in words]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Data sets are told apart by their last names, which must differ: got {names}.")
+    return {
+        name: _working_folder(Path(word), options.ratings)
+        if Path(word, ITEMS_FILE).is_file()
+        else load_dataset(word, options.dataset_config, split=split)
+        for name, word in zip(names, words, strict=True)
+    }
+
+
+def _name(word: str) -> str:
+    return Path(word).resolve().name if Path(word).exists() else word.rsplit("/", 1)[-1]
+
+
+def _working_folder(folder: Path, ratings: list[str] | None) -> list[Any]:
+    """Read the usable items of a working folder, with the paths of their videos."""
+    from videorm_hf.videoprefer.bad_data import Report
+    from videorm_hf.videoprefer.working_folder import read_items
+
+    report = Report()
+    items = list(read_items(folder, ratings, num_candidates=None, report=report))
+    if report.problems:
+        first = "; ".join(str(problem) for problem in report.problems[:3])
+        logger.warning("%s: %d problems, whose items are set aside: %s.", folder, len(report.problems), first)
+    return [
+        dataclasses.replace(
+            item,
+            candidates=tuple(dataclasses.replace(of, video=str(folder / of.video)) for of in item.candidates),
+        )
+        for item in items
+    ]
+
+
+def _lora(options: TrainingOptions) -> Any:
+    """Build the LoRA's settings, if there is to be one."""
+    if options.lora_r is None:
+        return None
+    from trl import ModelConfig, get_peft_config
+
+    return get_peft_config(
+        ModelConfig(
+            use_peft=True,
+            lora_r=options.lora_r,
+            lora_alpha=options.lora_alpha or options.lora_r,
+            lora_target_modules=options.lora_target_modules or ["q_proj", "v_proj"],
+            lora_task_type=None,
+        )
+    )

@@ -1,0 +1,1 @@
+"""VIDEORM on ImageReward: the paper's variant beta."""

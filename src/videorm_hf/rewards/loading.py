@@ -1,0 +1,74 @@
+"""load_reward: a reward by a name and where its weights lie, `hps_v2:PATH`."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from videorm_hf.rewards.aesthetic import AestheticReward
+from videorm_hf.rewards.base import Reward
+from videorm_hf.rewards.clip import CLIPScoreReward, HPSv2Reward, PickScoreReward
+from videorm_hf.rewards.image_reward import ImageRewardReward
+from videorm_hf.rewards.videorm import VideoRMReward
+from videorm_hf.rewards.videorm_blip import VideoRMBlipReward
+
+
+def load_reward(spec: str | os.PathLike[str], **kwargs: Any) -> Reward:
+    """Load a reward by its name and the place of its weights.
+
+    Args:
+        spec (`str` or `os.PathLike`):
+            `NAME:SOURCE`, with a name of [`REWARDS`] and a path or hub id: `hps_v2:HPS_v2_compressed.pt`,
+            `pick_score:yuvalkirstain/PickScore_v1`, `clip_score:ViT-H-14:laion2b_s32b_b79k`. A source alone is a
+            VIDEORM's.
+        kwargs (`Any`):
+            Arguments of that reward's `from_pretrained`.
+
+    Returns:
+        [`Reward`]: frozen, on the CPU.
+
+    Raises:
+        ValueError: If the name is unknown, or there is no source.
+
+    Example:
+
+    ```python
+    >>> from videorm_hf.rewards import load_reward
+
+    >>> reward = load_reward("hps_v2.1:xswu/HPSv2")
+    ```
+    """
+    spec = os.fspath(spec)
+    name, colon, source = spec.partition(":")
+    if not colon or Path(spec).exists():
+        name, source = "videorm", spec
+    if name not in REWARDS:
+        raise ValueError(
+            f"There is no reward {name!r} (in {spec!r}). Write NAME:SOURCE with one of {', '.join(REWARDS)}, or the "
+            "folder or hub id of a VIDEORM alone."
+        )
+    if not source:
+        raise ValueError(f"{spec!r} names no weights: write {name}:SOURCE with a path or hub id.")
+    return REWARDS[name](source, **kwargs)
+
+
+def _load_videorm(source: str, **kwargs: Any) -> Reward:
+    """Load a VIDEORM on CLIP or on ImageReward, whichever the folder holds."""
+    hub_kwargs = {key: kwargs[key] for key in ("cache_dir", "revision", "token", "trust_remote_code") if key in kwargs}
+    is_blip = AutoConfig.from_pretrained(source, **hub_kwargs).model_type == "videorm_blip"
+    return (VideoRMBlipReward if is_blip else VideoRMReward).from_pretrained(source, **kwargs)
+
+
+# What can stand before the colon.
+REWARDS: dict[str, Callable[..., Reward]] = {
+    "videorm": _load_videorm,
+    "hps_v2": partial(HPSv2Reward.from_pretrained, version="2.0"),
+    "hps_v2.1": partial(HPSv2Reward.from_pretrained, version="2.1"),
+    "pick_score": PickScoreReward.from_pretrained,
+    "clip_score": CLIPScoreReward.from_pretrained,
+    "image_reward": ImageRewardReward.from_pretrained,
+    "aesthetic": AestheticReward.from_pretrained,
+}

@@ -1,0 +1,186 @@
+"""A working folder as a folder for the Hub: data that plain `load_dataset` reads, and the card that describes them."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from datasets.info import DatasetInfosDict
+from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+from tqdm.auto import tqdm
+
+from videorm_hf.videoprefer.bad_data import Report
+from videorm_hf.videoprefer.builder import VideoPreferConfig
+from videorm_hf.videoprefer.features import PREFERENCE, RATINGS, preference_features, ratings_features
+from videorm_hf.videoprefer.items import Item
+from videorm_hf.videoprefer.layouts import LAYOUTS, SHARD_BYTES, Layout
+from videorm_hf.videoprefer.splits import SPLITS_FILE, write_splits
+from videorm_hf.videoprefer.statistics import DatasetStatistics, compute_statistics
+from videorm_hf.videoprefer.working_folder import WorkingFolder
+
+REPORT_FILE = "report.json"
+STATISTICS_FILE = "statistics.json"
+
+# Prompts and real clips keep the terms of where they come from.
+SOURCE_LICENCES = {
+    "vidprom": "CC BY-NC 4.0 (VidProM, Wang and Yang 2024, https://huggingface.co/datasets/WenhaoWang/VidProM)",
+    "activitynet": "research only, clips under the terms of YouTube (ActivityNet Captions, Krishna et al. 2017, "
+    "https://cs.stanford.edu/people/ranjaykrishna/densevid)",
+    "msrvtt": "research only, clips under the terms of YouTube (MSR-VTT, Xu et al. 2016, "
+    "https://www.microsoft.com/en-us/research/publication/msr-vtt-a-large-video-description-dataset-for-bridging-video-and-language)",
+}
+_UNKNOWN_LICENCE = "not stated"
+
+
+def export_to_hub_layout(
+    config: VideoPreferConfig,
+    output: str | os.PathLike[str],
+    layout: str = "parquet",
+    *,
+    title: str = "VIDEOPREFER",
+    licences: Mapping[str, str] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Report:
+    """Write a working folder so that `load_dataset(output, "preference")` and `load_dataset(output, "ratings")` work.
+
+    The folder appears when it is complete: an interrupted export leaves `<output>.unfinished`, which the next one
+    replaces.
+
+    Args:
+        config ([`VideoPreferConfig`]): The working folder and how to read it.
+        output (`str` or `os.PathLike`): The folder to write.
+        layout (`"parquet"`, `"webdataset"` or `"files"`, defaults to `"parquet"`):
+            Shards with embedded videos, or loose files.
+        title (`str`): Of the card.
+        licences (`Mapping[str, str]`, *optional*): Prompt source or model to licence, beside what is known.
+        shard_bytes (`int`, defaults to 500 MiB): About how large a shard becomes.
+        overwrite (`bool`, defaults to `False`): Replace an output that exists.
+        progress (`bool`, defaults to `True`): Show progress bars.
+
+    Returns:
+        [`Report`]: what was set aside.
+
+    Raises:
+        ValueError: If the layout is unknown, or there is not one pair.
+        FileExistsError: If the output exists and may not be replaced.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
+    output = Path(output)
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} exists: name another folder, or replace it (overwrite).")
+    folder = config.open(progress)
+    report = config.checked(folder)
+    statistics = compute_statistics(folder.items())
+    unfinished = output.with_name(output.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+
+    features = {RATINGS: ratings_features(config.dimensions), PREFERENCE: preference_features()}
+    writer = LAYOUTS[layout](unfinished, folder.folder, features, config.dimensions, shard_bytes)
+    with tqdm(total=report.items_out, desc="exporting", unit="item", disable=not progress or None) as bar:
+        for split, item in _items_with_split(config, folder):
+            writer.write(split, item, list(config.pairs(item)))
+            bar.update()
+    writer.close()
+    if not writer.num_rows[PREFERENCE]:
+        raise ValueError(
+            f"{folder.folder} gives not one pair: are there ratings that differ in {config.pair_dimensions}?"
+        )
+    _write_descriptions(unfinished, config, folder, writer, report, statistics, title, licences or {})
+    if output.exists():
+        shutil.rmtree(output)
+    os.replace(unfinished, output)
+    return report
+
+
+def _items_with_split(config: VideoPreferConfig, folder: WorkingFolder) -> Iterator[tuple[str, Item]]:
+    split_of = {item_id: split for split, item_ids in config.splits(folder).items() for item_id in item_ids}
+    for item in folder.items():
+        yield split_of[item.item_id], item
+
+
+def _write_descriptions(
+    output: Path,
+    config: VideoPreferConfig,
+    folder: WorkingFolder,
+    writer: Layout,
+    report: Report,
+    statistics: DatasetStatistics,
+    title: str,
+    licences: Mapping[str, str],
+) -> None:
+    split_of = {item_id: split for split, item_ids in config.splits(folder).items() for item_id in item_ids}
+    write_splits(output / SPLITS_FILE, split_of, config.fractions, config.seed)
+    report.write(output / REPORT_FILE)
+    (output / STATISTICS_FILE).write_text(json.dumps(statistics.to_dict(), indent=2) + "\n", encoding="utf-8")
+    data = DatasetCardData(
+        license="other",
+        license_name="licences-of-the-sources",
+        task_categories=["text-to-video"],
+        tags=["preference", "reward-model", "video", "videoprefer"],
+        pretty_name=title,
+        configs=writer.configs(),
+    )
+    DatasetInfosDict(writer.dataset_infos()).to_dataset_card_data(data)
+    card = DatasetCard.from_template(
+        data,
+        template_path=str(Path(__file__).with_name("dataset_card.md.jinja2")),
+        title=title,
+        layout=next(name for name, kind in LAYOUTS.items() if isinstance(writer, kind)),
+        rows=writer.num_rows,
+        statistics=statistics,
+        report=report,
+        config=config,
+        licences=_licences(statistics, licences),
+    )
+    card.save(output / "README.md")
+
+
+def _licences(statistics: DatasetStatistics, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the licence of every prompt source and model; what is not known is said to be unknown."""
+    names = [*statistics.prompt_sources, *(model for model in statistics.models if model not in SOURCE_LICENCES)]
+    return {name: given.get(name, SOURCE_LICENCES.get(name, _UNKNOWN_LICENCE)) for name in dict.fromkeys(names)}
+
+
+def files_to_push(folder: str | os.PathLike[str]) -> list[tuple[str, int]]:
+    """List what [`push_to_hub`] uploads.
+
+    Args:
+        folder (`str` or `os.PathLike`): What [`export_to_hub_layout`] wrote.
+
+    Returns:
+        `list[tuple[str, int]]`: path in the repository and size in bytes.
+
+    Raises:
+        FileNotFoundError: If the folder has no card: it was not exported, or not to its end.
+    """
+    folder = Path(folder)
+    if not (folder / "README.md").is_file():
+        raise FileNotFoundError(
+            f"{folder} has no README.md: it is not an exported data set; run `videoprefer export`."
+        )
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files]
+
+
+def push_to_hub(
+    folder: str | os.PathLike[str], repo_id: str, *, private: bool = False, api: HfApi | None = None
+) -> None:
+    """Upload an exported folder to a data set repository of the Hub, which is made if it does not exist.
+
+    An interrupted upload is continued by the same call: what is there is not sent again.
+
+    Args:
+        folder (`str` or `os.PathLike`): What [`export_to_hub_layout`] wrote.
+        repo_id (`str`): Such as `"user/videoprefer"`.
+        private (`bool`, defaults to `False`): Make a new repository private.
+        api (`huggingface_hub.HfApi`, *optional*): With its endpoint and token; by default those of this machine.
+    """
+    files_to_push(folder)
+    api = HfApi() if api is None else api
+    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+    api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=Path(folder))

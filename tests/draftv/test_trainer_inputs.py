@@ -1,0 +1,42 @@
+"""What a user hands the trainer: rewards by name."""
+
+import pytest
+import torch
+
+from draftv_trainer import DRaFTVTrainer
+from draftv_trainer.trainer_inputs import load_rewards
+from tests.draftv.factories import PROMPTS, redness, tiny_args, tiny_wan
+from tests.rewards.factories import clip_folder, tiny_clip_model
+from videorm_hf.rewards import HPSv2Reward, PickScoreReward, VideoRMReward
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return clip_folder(tmp_path_factory.mktemp("clip"), tiny_clip_model())
+
+
+def test_rewards_are_loaded_by_name(clip, videorm_folder):
+    given = [str(videorm_folder), f"hps_v2.1:{clip}", redness, f"pick_score:{clip}"]
+    loaded = load_rewards(given, torch.device("cpu"))
+    assert [type(reward) for reward in loaded if reward is not redness] == [
+        VideoRMReward,
+        HPSv2Reward,
+        PickScoreReward,
+    ]
+    assert loaded[2] is redness
+    assert loaded[1].version == "2.1"
+
+
+def test_a_pipeline_is_tuned_by_rewards_by_name(clip, tmp_path):
+    run = DRaFTVTrainer(
+        model=tiny_wan(),
+        reward_funcs=[f"hps_v2:{clip}", f"pick_score:{clip}"],
+        args=tiny_args(tmp_path, max_steps=2, reward_weights=[1.0, 0.1]),
+        train_dataset=PROMPTS,
+    )
+    run.train()
+    first, second = (entry for entry in run.state.log_history if "reward" in entry)
+    assert first["grad_norm/hps_v2"] > 0 and first["grad_norm/pick_score"] > 0
+    total = first["rewards/hps_v2"] + 0.1 * first["rewards/pick_score"]
+    assert first["reward"] == pytest.approx(total, rel=1e-4)
+    assert first["rewards/hps_v2"] != second["rewards/hps_v2"]

@@ -1,0 +1,97 @@
+"""load_reward: every name of the registry finds its class and its weights."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models.blip_factories import tiny_videorm_blip_folder
+from tests.rewards.factories import (
+    PROMPTS,
+    bert_folder,
+    clip_folder,
+    image_reward_folder,
+    published_mlp,
+    smooth_frames,
+    tiny_architecture,
+    tiny_clip_model,
+    tiny_image_reward,
+    tiny_open_clip,
+)
+from videorm_hf.rewards import (
+    REWARDS,
+    AestheticReward,
+    CLIPScoreReward,
+    HPSv2Reward,
+    ImageRewardReward,
+    PickScoreReward,
+    Reward,
+    VideoRMBlipReward,
+    VideoRMReward,
+    load_reward,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A transformers CLIP with an aesthetic head, an open_clip folder, an ImageReward, a VIDEORM on ImageReward."""
+    folder = tmp_path_factory.mktemp("registry")
+    clip_folder(folder / "clip", tiny_clip_model())
+    head = {f"layers.{name}": value for name, value in published_mlp(48).state_dict().items()}
+    torch.save(head, folder / "clip" / "sac+logos+ava1-l14-linearMSE.pth")
+    tiny_architecture(folder / "open_clip")
+    torch.save(tiny_open_clip().state_dict(), folder / "open_clip" / "open_clip_pytorch_model.bin")
+    image_reward_folder(folder / "image_reward", tiny_image_reward())
+    tiny_videorm_blip_folder(folder / "videorm_blip", bert_folder(folder / "bert"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "reward_class"),
+    [
+        ("hps_v2", "clip", HPSv2Reward),
+        ("hps_v2.1", "clip", HPSv2Reward),
+        ("pick_score", "clip", PickScoreReward),
+        ("clip_score", "clip", CLIPScoreReward),
+        ("clip_score", "open_clip", CLIPScoreReward),
+        ("image_reward", "image_reward", ImageRewardReward),
+        ("aesthetic", "clip", AestheticReward),
+        ("videorm_blip", "videorm_blip", VideoRMBlipReward),
+    ],
+)
+def test_names_find_classes(folder: Path, name: str, source: str, reward_class: type[Reward]) -> None:
+    prefix = "videorm" if name == "videorm_blip" else name
+    reward = load_reward(f"{prefix}:{folder / source}")
+    assert type(reward) is reward_class
+    assert reward.name == name
+    frames = smooth_frames(2, 2, 40, 60).requires_grad_()
+    rewards = reward(frames, PROMPTS)
+    assert rewards.shape == (2,) and torch.isfinite(rewards).all()
+    rewards.sum().backward()
+    assert frames.grad.abs().max() > 0
+
+
+def test_videorm_needs_no_name(videorm_folder: Path, folder: Path) -> None:
+    frames = smooth_frames(2, 8, 40, 60)
+    named, bare = load_reward(f"videorm:{videorm_folder}"), load_reward(videorm_folder, num_frames=4)
+    assert type(named) is type(bare) is VideoRMReward
+    assert bare.num_frames == 4
+    assert torch.equal(named(frames[:, 1::2], PROMPTS), named(frames[:, 1::2].repeat_interleave(2, dim=1), PROMPTS))
+    assert type(load_reward(folder / "videorm_blip")) is VideoRMBlipReward
+
+
+def test_what_is_no_reward_is_named() -> None:
+    with pytest.raises(ValueError, match="no reward 'hps_v3' .* one of videorm, hps_v2, hps_v2.1, pick_score"):
+        load_reward("hps_v3:path")
+    with pytest.raises(ValueError, match="names no weights: write hps_v2:SOURCE"):
+        load_reward("hps_v2:")
+    assert set(REWARDS) >= {"videorm", "hps_v2", "hps_v2.1", "pick_score", "clip_score", "image_reward", "aesthetic"}
+
+
+@pytest.mark.slow  # a fresh interpreter
+def test_importing_the_rewards_does_not_import_open_clip() -> None:
+    code = "import sys, videorm_hf.rewards; print(*({'open_clip', 'diffusers', 'datasets'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert result.stdout.split() == []
