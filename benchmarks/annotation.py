@@ -1,7 +1,7 @@
 """How the annotator holds up: rate against a server with fixed latency, memory over the number of calls, kills.
 
 (a) `rate`: calls a second at concurrency 32 over the ideal rate, concurrency / latency, from start to end of a run.
-(b) `memory`: peak of a process above what it held when the run began, for 100 to 10,000 calls.
+(b) `memory`: peak of a process above what it held, the items among it, when the run began; 100 to 10,000 calls.
 (c) `kills`: a run killed (SIGKILL) at random moments and started again. `paid_twice` counts requests for calls whose
     record was in the journal when the run that sent them began; `records_lost` counts records that were in the journal
     at a kill and are not at the end. A reply that the server has sent when the process is killed and that is not yet a
@@ -49,18 +49,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="few calls, to see that it runs; no figures to quote")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument("--only", choices=("rate", "memory", "kills"), help="take one, keep the others of the output")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "annotation.json")
     arguments = parser.parse_args()
     smoke = arguments.smoke
     with tempfile.TemporaryDirectory() as folder:
         write_clip(Path(folder) / CLIP)
-        results = {
-            "machine": machine(),
-            "settings": {"concurrency": CONCURRENCY, "num_frames": 8, "frame": "128x128", "smoke": smoke},
-            "rate": rate(Path(folder), num_calls=64 if smoke else 1280, latency=3.0),
-            "memory": memory(Path(folder), [20, 100] if smoke else [100, 1000, 10_000]),
-            "kills": kills(Path(folder), 2 if smoke else 20, 200 if smoke else 3000, arguments.seed),
+        takers = {
+            "rate": lambda: rate(Path(folder), num_calls=64 if smoke else 1280, latency=3.0),
+            "memory": lambda: memory(Path(folder), [20, 100] if smoke else [100, 1000, 10_000]),
+            "kills": lambda: kills(Path(folder), 2 if smoke else 20, 200 if smoke else 3000, arguments.seed),
         }
+        results = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.only else {}
+        results["machine"] = machine()
+        results["settings"] = {"concurrency": CONCURRENCY, "num_frames": 8, "frame": "128x128", "smoke": smoke}
+        results |= {name: take() for name, take in takers.items() if arguments.only in (None, name)}
     print(json.dumps(results, indent=2))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -68,9 +71,10 @@ def main() -> None:
 
 def rate(folder: Path, num_calls: int, latency: float) -> dict[str, float]:
     """Compare the time of a run with num_calls / concurrency * latency."""
+    items = make_items(num_calls)
     with judge(latency) as url:
         start, cpu_start = time.perf_counter(), time.process_time()
-        annotate(url, folder, "rate.jsonl", num_calls)
+        annotate(url, folder, "rate.jsonl", items)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     ideal = num_calls / CONCURRENCY * latency
     return {
@@ -81,6 +85,7 @@ def rate(folder: Path, num_calls: int, latency: float) -> dict[str, float]:
         "ideal_calls_per_s": round(CONCURRENCY / latency, 2),
         "share_of_ideal": round(ideal / seconds, 4),
         "cpu_ms_per_call": round(1000 * cpu / num_calls, 2),
+        "other_load": round(os.getloadavg()[0], 1),  # processes that wanted the machine's cores meanwhile
     }
 
 
@@ -99,11 +104,12 @@ def memory(folder: Path, sizes: list[int]) -> list[dict[str, float]]:
 
 def measure_memory(url: str, folder: Path, num_calls: int, results: Any) -> None:
     """Measure the peak of this process during a run."""
-    annotate(url, folder, "warm-up.jsonl", 64)
+    annotate(url, folder, "warm-up.jsonl", make_items(64))
+    items = make_items(num_calls)
     (folder / "warm-up.jsonl").unlink()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
     before = memory_of("VmRSS")
-    annotate(url, folder, f"memory{num_calls}.jsonl", num_calls)
+    annotate(url, folder, f"memory{num_calls}.jsonl", items)
     peak = memory_of("VmHWM")
     results.put({"before_mb": before, "peak_mb": peak, "peak_above_start_mb": round(peak - before, 1)})
 
@@ -118,16 +124,18 @@ def kills(folder: Path, num_kills: int, num_calls: int, seed: int) -> dict[str, 
     """Kill a run at random moments, start it again each time, and compare the server's log with the journal."""
     moments = random.Random(seed)
     journal = folder / "kills.jsonl"
+    items = make_items(num_calls)
     seen: Counter[str] = Counter()
+    records_at_kills = []
     paid_twice = in_flight = sent = 0
     with judge(latency=0.2) as url:
         for number in range(num_kills + 1):
             before = keys(journal)
             offset = len(log(url))
-            process = fork.Process(target=annotate, args=(url, folder, journal.name, num_calls))
+            process = fork.Process(target=annotate, args=(url, folder, journal.name, items))
             process.start()
             if number < num_kills:
-                time.sleep(moments.uniform(0.0, 1.5))
+                time.sleep(moments.uniform(0.0, 5.0))
                 os.kill(process.pid, signal.SIGKILL)
                 killed_at = time.time()
             process.join()
@@ -137,6 +145,7 @@ def kills(folder: Path, num_kills: int, num_calls: int, seed: int) -> dict[str, 
             after = keys(journal)
             seen |= after
             if number < num_kills:
+                records_at_kills.append(len(after))
                 in_flight += len(entries) - sum(entry["key"] in after for entry in entries)
                 sent += sum(
                     entry["answered"] is not None and entry["answered"] < killed_at and entry["key"] not in after
@@ -145,6 +154,7 @@ def kills(folder: Path, num_kills: int, num_calls: int, seed: int) -> dict[str, 
         final, num_requests = keys(journal), len(log(url))
     return {
         "kills": num_kills,
+        "records_at_kills": records_at_kills,
         "calls": num_calls,
         "requests": num_requests,
         "records": final.total(),
@@ -162,9 +172,13 @@ def keys(journal: Path) -> Counter[str]:
     return Counter(record["prompt"] for record in read_records(journal))
 
 
-def annotate(url: str, folder: Path, journal: str, num_calls: int) -> None:
-    """Ask about `num_calls` videos in one dimension."""
-    items = [Item(f"{n}", f"call {n}.", "benchmark", (Candidate("0", CLIP, "none"),)) for n in range(num_calls)]
+def make_items(num_calls: int) -> list[Item]:
+    """Return prompts with one video each."""
+    return [Item(f"{n}", f"call {n}.", "benchmark", (Candidate("0", CLIP, "none"),)) for n in range(num_calls)]
+
+
+def annotate(url: str, folder: Path, journal: str, items: list[Item]) -> None:
+    """Ask about each video in one dimension."""
     options = AnnotationOptions(
         model="judge",
         base_url=url,

@@ -1,8 +1,8 @@
 """How building, exporting and reading a VIDEOPREFER grow with its size: time, rate and memory.
 
 Working folders of two sizes, ten times apart, with many tiny real videos go through three stages, each in a process of
-its own. The videos are a few hundred clips, each file made distinct by bytes that compress no further; a seventh of the
-items has three candidates, which gives the paper's 54,000 videos for 14,000 items.
+its own. The videos are a few hundred clips, each file made distinct by bytes that compress no further; a seventh of
+the items has three candidates, which gives the paper's 54,000 videos for 14,000 items.
 
 (a) `build`: every video decoded, every item checked, both views prepared as Arrow;
 (b) `export`: both views as Parquet shards with embedded videos, statistics and card;

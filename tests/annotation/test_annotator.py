@@ -330,13 +330,14 @@ def annotate_in_process(server_url: str, items: list[Item], folder: Path) -> Non
 
 
 def start(server: JudgeServer, items: list[Item], folder: Path) -> Any:
-    fork: Any = multiprocessing.get_context("fork")
-    process = fork.Process(target=annotate_in_process, args=(server.base_url, items, folder))
+    # Not forked from here: the server's threads may hold locks that a fork would copy as held for ever.
+    context: Any = multiprocessing.get_context("forkserver")
+    process = context.Process(target=annotate_in_process, args=(server.base_url, items, folder), daemon=True)
     process.start()
     return process
 
 
-def wait_for(condition: Any, seconds: float = 15.0) -> None:
+def wait_for(condition: Any, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from videorm_hf.annotation.journal import Journal, JournalError, read_records
 
 resource = pytest.importorskip("resource", reason="needs limits on a process's files")
-fork: Any = multiprocessing.get_context("fork")
+processes: Any = multiprocessing.get_context("forkserver")
 
 RECORDS = [{"item_id": "a", "reply": 'Über\n\u2028 "x"'}, {"item_id": "b", "reply": None}]
 
@@ -79,11 +79,11 @@ def hold(path: Path, is_open: Any) -> None:
 
 def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "ratings.jsonl"
-    is_open = fork.Event()
-    other = fork.Process(target=hold, args=(path, is_open))
+    is_open = processes.Event()
+    other = processes.Process(target=hold, args=(path, is_open), daemon=True)
     other.start()
     try:
-        assert is_open.wait(10)
+        assert is_open.wait(60)
         with pytest.raises(JournalError, match="Another run is writing"), Journal(path):
             pass
     finally:
@@ -104,10 +104,10 @@ def fill(path: Path, said: Any) -> None:
 def test_a_full_disk_leaves_whole_records(tmp_path: Path) -> None:
     """A limit on the file's size acts like a full disk: a part of the line is taken, then an error comes."""
     path = tmp_path / "ratings.jsonl"
-    said = fork.SimpleQueue()
-    process = fork.Process(target=fill, args=(path, said))
+    said = processes.SimpleQueue()
+    process = processes.Process(target=fill, args=(path, said), daemon=True)
     process.start()
-    process.join(20)
+    process.join(60)
     assert process.exitcode == 0
     message = said.get()
     assert "cannot be written" in message and "run again" in message

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -184,21 +183,8 @@ def test_bad_arguments_are_usage_errors(videorm_folder: Path, pairs: Path, tmp_p
 
 
 def test_two_processes_write_what_one_does(scored: Path, pairs: Path, videorm_folder: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     output = tmp_path / "out.jsonl"
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     arguments = ["score", videorm_folder, "--input", pairs, "--output", output, "--batch-size", 2, "--num-workers", 0]
     result = subprocess.run(
         [*launch, "-m", "videorm_hf.cli.videorm", *map(str, arguments), "--device", "cpu"],

@@ -84,6 +84,19 @@ def test_stats_writes_json_and_charts(folder: Path) -> None:
         assert Image.open(folder / "stats" / f"{name}.png").size[0] > 400
 
 
+def test_a_folder_that_is_not_rated_yet_can_be_built_and_counted(folder: Path) -> None:
+    (folder / "ratings.jsonl").unlink()
+    result = run("build", folder, *HALVES)
+    assert result.exit_code == 0, result.output
+    assert "preference, train: 0 rows" in result.output
+    result = run("stats", folder)
+    assert result.exit_code == 0, result.output
+    record = json.loads((folder / "stats" / "statistics.json").read_text())
+    assert (record["videos_not_rated_in_every_dimension"], record["dimensions"]) == (40, {})
+    result = run("export", folder, "--output", folder.parent / "hub", *HALVES)
+    assert result.exit_code == 2 and "not one pair: are there ratings" in result.output
+
+
 def test_export_and_push_dry_run(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "hub"
     result = run("export", folder, "--output", output, *HALVES, "--layout", "files", "--licence", "zero=MIT")

@@ -10,7 +10,8 @@ import yaml
 
 from draftv_trainer.cli import compare, sample, train
 from draftv_trainer.cli.draftv import COMMANDS
-from videorm_hf.cli.videorm import app
+from videorm_hf.cli.videoprefer import app as videoprefer
+from videorm_hf.cli.videorm import app as videorm
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -31,17 +32,18 @@ def commands_of(document: Path, program: str) -> list[list[str]]:
     return [words for words in commands if len(words) > 1]
 
 
+@pytest.mark.parametrize("program", ["videorm", "videoprefer"])
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_every_documented_option_exists(document: Path) -> None:
-    subcommands = typer.main.get_command(app).commands
-    for _, name, *words in commands_of(document, "videorm"):
+def test_every_documented_option_exists(document: Path, program: str) -> None:
+    subcommands = typer.main.get_command({"videorm": videorm, "videoprefer": videoprefer}[program]).commands
+    for _, name, *words in commands_of(document, program):
         if name.startswith("--"):
             continue
-        assert name in subcommands, f"`videorm {name}` does not exist"
+        assert name in subcommands, f"`{program} {name}` does not exist"
         known = {"--help", *(option for parameter in subcommands[name].params for option in parameter.opts)}
         known |= {option for parameter in subcommands[name].params for option in parameter.secondary_opts}
         named = {word.split("=")[0] for word in words if word.startswith("--")}
-        assert named <= known, f"`videorm {name}` has no {', '.join(sorted(named - known))}"
+        assert named <= known, f"`{program} {name}` has no {', '.join(sorted(named - known))}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)

@@ -130,6 +130,16 @@ def test_saved_and_loaded_it_is_the_same(bert: Path, tmp_path: Path) -> None:
     assert isinstance(plain, tuple) and torch.equal(plain[0], expected)
 
 
+def test_attention_may_be_chosen_for_the_temporal_head(bert: Path, tmp_path: Path) -> None:
+    folder = tiny_videorm_blip_folder(tmp_path / "saved", bert, open_gate=True)
+    inputs = batch(AutoProcessor.from_pretrained(folder))
+    with torch.no_grad():
+        rewards = [
+            AutoModel.from_pretrained(folder, attn_implementation=name)(**inputs).rewards for name in ("sdpa", "eager")
+        ]
+    torch.testing.assert_close(*rewards, rtol=0, atol=1e-5)
+
+
 def test_files_and_frames_are_cropped(processor: VideoRMBlipProcessor, real_clips: list[Path]) -> None:
     pixels = processor.video_processor([real_clips[0]], num_frames=4)["pixel_values_videos"]
     assert pixels.shape == (1, 4, 3, 32, 32)

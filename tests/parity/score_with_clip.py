@@ -1,4 +1,4 @@
-"""Score images with the `CLIPScore` and `AestheticScore` of `image-reward`: runs in its environment, in the job's folder.
+"""Score images with `image-reward`'s `CLIPScore` and `AestheticScore`: runs in its environment, in the job's folder.
 
 Both classes are the package's own. Only `clip.load` is put in place of the one that would download OpenAI's CLIP: it
 gives OpenAI's model class with random weights, which are saved for the other side.

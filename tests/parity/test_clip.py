@@ -1,4 +1,4 @@
-"""CLIPScoreReward and AestheticReward against `image-reward`'s classes on OpenAI's CLIP, with the same random weights."""
+"""CLIPScoreReward and AestheticReward against `image-reward`'s classes on OpenAI's CLIP, on equal random weights."""
 
 import json
 from pathlib import Path

@@ -98,6 +98,11 @@ def test_an_empty_or_foreign_file_is_named(tmp_path: Path) -> None:
         load_image_reward(tmp_path / "ImageReward.pt")
 
 
+def test_what_is_nowhere_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent.pt neither is nor holds ImageReward.pt"):
+        ImageRewardReward.from_pretrained(tmp_path / "absent.pt")
+
+
 def test_a_tokenizer_of_other_tokens_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("\n".join(WORDS[:-1]) + "\n")
     with pytest.raises(ValueError, match=f"tokenizer of {len(WORDS) - 1} tokens, and .* has {len(WORDS) + 2}"):

@@ -1,11 +1,13 @@
 """load_reward: every name of the registry finds its class and its weights."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.models.blip_factories import tiny_videorm_blip_folder
 from tests.rewards.factories import (
@@ -20,6 +22,7 @@ from tests.rewards.factories import (
     tiny_image_reward,
     tiny_open_clip,
 )
+from videorm_hf.models.conversion import ConversionError
 from videorm_hf.rewards import (
     REWARDS,
     AestheticReward,
@@ -80,6 +83,24 @@ def test_videorm_needs_no_name(videorm_folder: Path, folder: Path) -> None:
     assert bare.num_frames == 4
     assert torch.equal(named(frames[:, 1::2], PROMPTS), named(frames[:, 1::2].repeat_interleave(2, dim=1), PROMPTS))
     assert type(load_reward(folder / "videorm_blip")) is VideoRMBlipReward
+
+
+@pytest.mark.parametrize("kind", ["videorm", "videorm_blip", "image_reward"])
+def test_saved_models_must_be_complete(folder: Path, videorm_folder: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "image_reward":
+        load_reward(f"image_reward:{folder / kind}").model.save_pretrained(tmp_path)
+    else:
+        shutil.copytree(videorm_folder if kind == "videorm" else folder / kind, tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    moved, misshapen = list(weights)[0], next(name for name in weights if name.endswith("patch_embedding.weight"))
+    weights["moved"] = weights.pop(moved)
+    weights[misshapen] = weights[misshapen][:3].clone()
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConversionError) as error:
+        load_reward(f"{'image_reward' if kind == 'image_reward' else 'videorm'}:{tmp_path}")
+    message = str(error.value)
+    assert f"missing (1):\n    {moved}" in message and "unexpected (1):\n    moved" in message
+    assert f"wrong shape (1):\n    {misshapen}: got (3, 3" in message
 
 
 def test_what_is_no_reward_is_named() -> None:

@@ -214,6 +214,19 @@ def test_logs_have_accuracy_margin_and_rewards(tmp_path):
     assert {f"eval_{name}" for name in (*names - {"bad_clips"}, "loss")} <= metrics.keys()
 
 
+def test_a_step_without_a_usable_pair_gives_no_number(tmp_path):
+    rows = preference_rows(2)
+    rows[0]["rejected"] = rows[0]["chosen"].copy()
+    trainer = small_trainer(tmp_path, rows, per_device_train_batch_size=1, max_steps=2)
+    output = trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "num_pairs" in entry]
+    assert sorted(entry["num_pairs"] for entry in logged) == [0, 1]
+    (loss,) = [entry["loss"] for entry in logged if "loss" in entry]
+    assert output.training_loss == loss > 0
+    nothing = small_trainer(tmp_path, rows[:1], max_steps=1)
+    assert math.isnan(nothing.train().training_loss)
+
+
 def test_evaluation_by_hand(tmp_path):
     items = rated_items(2) + rated_items(1, seed=9, num_candidates=2)
     trainer = small_trainer(tmp_path, eval_dataset=items, per_device_eval_batch_size=2)

@@ -181,8 +181,12 @@ def test_what_was_set_aside_is_on_the_card(tmp_path: Path) -> None:
 def test_an_output_is_not_replaced_unless_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "old.txt").write_text("old")
-    with pytest.raises(FileExistsError, match="exists"):
+    with pytest.raises(FileExistsError, match="exists: name another folder"):
         export_to_hub_layout(config(folder), tmp_path / "data", progress=False)
+    with pytest.raises(FileExistsError, match="is not an exported data set"):  # such as the working folder itself
+        export_to_hub_layout(config(folder), tmp_path / "data", overwrite=True, progress=False)
+    for name in ("README.md", "splits.json"):
+        (tmp_path / "data" / name).write_text("old")
     (tmp_path / "data.unfinished").mkdir()
     (tmp_path / "data.unfinished" / "torn.parquet").write_text("torn")
     export_to_hub_layout(config(folder), tmp_path / "data", overwrite=True, progress=False)

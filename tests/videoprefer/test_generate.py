@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -210,22 +209,10 @@ def test_two_processes_make_what_one_makes(folder: Path, pool_file: Path, tmp_pa
     (alone / "videos" / "real").mkdir(parents=True)
     (alone / "videos" / "real" / "m0.mp4").write_bytes((folder / "videos" / "real" / "m0.mp4").read_bytes())
     run(alone, read_pool(pool_file))
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    command = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
-    command += [
-        "-m",
-        "videorm_hf.cli.videoprefer",
-        "generate",
-        str(folder),
-        "--pool",
-        str(pool_file),
-        "--device",
-        "cpu",
-    ]
-    result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+    # torchrun: `accelerate launch --cpu` starts one process, whatever number it is given.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = ["-m", "videorm_hf.cli.videoprefer", "generate", folder, "--pool", pool_file, "--device", "cpu"]
+    result = subprocess.run([*launch, *map(str, command)], capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 0, result.stderr
     assert "8 videos, 0 failed; 3 items" in result.stdout
     assert {path.name for path in (folder / "generation").glob("*.jsonl")} == {"00000.jsonl", "00001.jsonl"}

@@ -4,12 +4,13 @@ Wu et al. 2024 (NeurIPS), Sec. 3.1: one call per video and dimension, a rating f
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import shutil
 import signal
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -22,6 +23,7 @@ from tqdm.auto import tqdm
 
 from videorm_hf.annotation.calls import (
     Call,
+    CallFinder,
     Key,
     check_same_judge,
     failure_record,
@@ -139,13 +141,13 @@ class VideoAnnotator:
         spending = Spending(self.options)
         plan = self._plan(items, Path(output), spending, retry_failures)
         tokens = 0.0
-        for call in (call for group in plan.groups for call in group):
+        for call in (call for group in plan.groups() for call in group):
             messages = build_messages(call.rubric, call.item.prompt, [[] for _ in call.candidates], "text")
             images = self.options.num_frames * len(call.candidates)
             tokens += spending.expected_input(text_length(messages), images)
         replies = plan.num_open * self.options.max_tokens
         cost = self.options.cost(tokens, replies) if self.options.has_prices else None
-        return Forecast(plan.num_open, plan.num_before, tokens, replies, cost, spending.num_counted > 0)
+        return Forecast(plan.num_open, len(plan.done), tokens, replies, cost, spending.num_counted > 0)
 
     def run(
         self,
@@ -188,32 +190,37 @@ class VideoAnnotator:
 
     def _plan(self, items: Sequence[Item], output: Path, spending: Spending, retry_failures: bool) -> "_Plan":
         """Compare what the data set needs with what the journal holds."""
-        groups = list(plan_calls(items, self.rubrics, self.options.mode == "pairwise"))
-        calls = {call.key: call for group in groups for call in group}
-        done: dict[Key, bool] = {}
+        is_pairwise = self.options.mode == "pairwise"
+        find = CallFinder(items, self.rubrics, is_pairwise)
+        has_failed: dict[Key, bool] = {}
         for record in read_records(output):
-            key = key_of(record)
-            if key in calls:
-                check_same_judge(record, calls[key], self.options, output)
-            done[key] = record.get("rating", record.get("verdict")) is None
+            call = find(key_of(record))
+            if call is not None:
+                check_same_judge(record, call, self.options, output)
+                has_failed[call.key] = record.get("rating", record.get("verdict")) is None
             if "reply" in record:
                 num_images = self.options.num_frames * len(record.get("videos", ()))
                 spending.count(record, spending.expected_input(0, num_images))
-        has_record = {key for key, has_failed in done.items() if not (has_failed and retry_failures)}
-        todo = [[call for call in group if call.key not in has_record] for group in groups]
-        return _Plan([group for group in todo if group], num_before=len(has_record & calls.keys()))
+        done = frozenset(key for key, failed in has_failed.items() if not (failed and retry_failures))
+        num_calls = sum(len(group) for group in plan_calls(items, self.rubrics, is_pairwise))
+        return _Plan(items, self.rubrics, is_pairwise, done, num_calls - len(done))
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Calls to be asked, those about the same videos together."""
+    """Which calls of a data set are to be asked; they are listed anew each time rather than kept."""
 
-    groups: list[list[Call]]
-    num_before: int
+    items: Sequence[Item]
+    rubrics: tuple[Rubric, ...]
+    is_pairwise: bool
+    done: frozenset[Key]
+    num_open: int
 
-    @property
-    def num_open(self) -> int:
-        return sum(map(len, self.groups))
+    def groups(self) -> Iterator[list[Call]]:
+        """List the open calls, those about the same videos together."""
+        for group in plan_calls(self.items, self.rubrics, self.is_pairwise):
+            if todo := [call for call in group if call.key not in self.done]:
+                yield todo
 
 
 class _Run:
@@ -223,9 +230,10 @@ class _Run:
         self, options: AnnotationOptions, plan: _Plan, folder: Path, journal: Journal, spending: Spending
     ) -> None:
         self.options, self.plan, self.folder, self.journal, self.spending = options, plan, folder, journal, spending
-        self.summary = AnnotationSummary(plan.num_open + plan.num_before, plan.num_before)
+        self.summary = AnnotationSummary(plan.num_open + len(plan.done), len(plan.done))
         self.form: Form = "text" if options.response_format == "text" else "json_schema"
         self.failures_in_a_row = 0
+        self.decoded: deque[asyncio.Future[Any]] = deque()
 
     async def execute(self, progress: bool) -> AnnotationSummary:
         """Ask all open calls."""
@@ -241,13 +249,14 @@ class _Run:
                 tqdm(total=self.plan.num_open, desc="rating", unit="call", disable=not progress) as self.bar,
             ):
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(min(self.options.concurrency, len(self.plan.groups))):
+                    for _ in range(min(self.options.concurrency, self.plan.num_open)):
+                        self._decode_next(source, decoding)
                         group.create_task(self._work(source, decoding))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            decoding.submit(source.close)
-            decoding.shutdown()
+            decoding.shutdown(cancel_futures=True)
+            source.close()
             await self.client.close()
         self.summary.seconds = time.monotonic() - start
         self._count_spending()
@@ -268,17 +277,20 @@ class _Run:
         decode: Any = partial(
             jpeg_frames_of_all, num_frames=self.options.num_frames, frame_size=self.options.frame_size
         )
-        groups = self.plan.groups
-        videos = ([str(self.folder / candidate.video) for candidate in _shown(group).values()] for group in groups)
+        groups, same = itertools.tee(self.plan.groups())  # apart by the videos that are decoded ahead
+        videos = ([str(self.folder / candidate.video) for candidate in _shown(group).values()] for group in same)
         decoded: Any = decode_ahead(decode, videos, self.options.num_workers)
         with closing(decoded):
             yield from zip(groups, decoded, strict=True)
 
+    def _decode_next(self, source: Iterator[Any], decoding: ThreadPoolExecutor) -> None:
+        self.decoded.append(asyncio.get_running_loop().run_in_executor(decoding, next, source, None))
+
     async def _work(self, source: Iterator[Any], decoding: ThreadPoolExecutor) -> None:
         """Take groups of calls until there are none, or the run is to end."""
-        loop = asyncio.get_running_loop()
         while not self.stopping.is_set():
-            taken = await loop.run_in_executor(decoding, next, source, None)
+            self._decode_next(source, decoding)  # while judges think, as many videos are decoded as are asked about
+            taken = await self.decoded.popleft()
             if taken is None:
                 return
             calls, decoded = taken

@@ -1,7 +1,7 @@
 """Which calls rate a data set, and what is written down about each of them."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +57,32 @@ def plan_calls(items: Iterable[Item], rubrics: Iterable[Rubric], is_pairwise: bo
             continue
         for a, b in itertools.combinations(item.candidates, 2):
             yield [Call(item, order, rubric) for rubric in rubrics for order in ((a, b), (b, a))]
+
+
+class CallFinder:
+    """Finds the call that a record is for.
+
+    Args:
+        items (`Sequence[Item]`): Prompts with their videos.
+        rubrics (`Sequence[Rubric]`): What is asked about each.
+        is_pairwise (`bool`): Whether two videos are asked about.
+    """
+
+    def __init__(self, items: Sequence[Item], rubrics: Sequence[Rubric], is_pairwise: bool) -> None:
+        self.items = {item.item_id: item for item in items}
+        self.rubrics = {rubric.dimension: rubric for rubric in rubrics}
+        self.num_candidates = 2 if is_pairwise else 1
+
+    def __call__(self, key: Key) -> Call | None:
+        """Return the call with this key; `None` for one that is not asked."""
+        item_id, *candidate_ids, dimension = key
+        item, rubric = self.items.get(item_id), self.rubrics.get(dimension)
+        if item is None or rubric is None or len(candidate_ids) != self.num_candidates:
+            return None
+        candidates = {candidate.candidate_id: candidate for candidate in item.candidates}
+        if not candidates.keys() >= set(candidate_ids) or len(set(candidate_ids)) < self.num_candidates:
+            return None
+        return Call(item, tuple(candidates[candidate_id] for candidate_id in candidate_ids), rubric)
 
 
 def key_of(record: Record) -> Key:

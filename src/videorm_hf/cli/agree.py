@@ -17,10 +17,11 @@ def agree(
     reference: Annotated[str, typer.Argument(help="People as SET:PATH, such as tvge:DATA, or a rating file.")],
     dimension: Annotated[str, typer.Option(help="What the judge judged; mean for the mean of all.")] = "mean",
     reference_dimension: Annotated[
-        str | None, typer.Option(help="What the reference judged.  [default: the same]")
+        str | None, typer.Option(help="What the reference judged.", show_default="the same")
     ] = None,
     folder: Annotated[
-        str | None, typer.Option(help="Working folder, for the figures by source model.  [default: the labelled set]")
+        str | None,
+        typer.Option(help="Working folder, for the figures by source model.", show_default="the labelled set"),
     ] = None,
     score_ties: Annotated[
         str, typer.Option(help="What a tie of the judge counts: half, wrong, or drop the pair.", metavar="RULE")

@@ -20,12 +20,14 @@ def annotate(
     api_key_env: judge.ApiKeyEnv = "OPENAI_API_KEY",
     output: Annotated[
         Path | None,
-        typer.Option(help="Rating file to write or continue.  [default: FOLDER/ratings.jsonl or pairwise.jsonl]"),
+        typer.Option(help="Rating file to write or continue.", show_default="FOLDER/ratings.jsonl or pairwise.jsonl"),
     ] = None,
     mode: Annotated[str, typer.Option(help="pointwise or pairwise.", metavar="MODE")] = "pointwise",
     dimension: Annotated[
         list[str] | None,
-        typer.Option(help="What is rated; can be given several times.  [default: prompt_following, video_quality]"),
+        typer.Option(
+            help="What is rated; can be given several times.", show_default="prompt_following, video_quality"
+        ),
     ] = None,
     rubric_version: judge.RubricVersion = "v1",
     num_frames: Annotated[int, typer.Option(min=1, help="Frames of each video that the judge sees.")] = 8,

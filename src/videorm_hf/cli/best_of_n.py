@@ -27,8 +27,13 @@ def best_of_n(
     data: Annotated[Path, typer.Option(help="Where the set lies: its folder, or the file of its labels.")],
     reward: Rewards,
     output: Annotated[Path, typer.Option(help="Folder for the results and the scores.")],
-    dimension: Annotated[str | None, typer.Option(help="Whose ratings decide.  [default: the last, the mean]")] = None,
-    n: Annotated[list[int] | None, typer.Option(min=1, help="Out of how many to choose.  [default: 1 2 4 8]")] = None,
+    dimension: Annotated[
+        str | None, typer.Option(help="Whose ratings decide.", show_default="the mean of all")
+    ] = None,
+    n: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Out of how many to choose; can be given several times.", show_default="1, 2, 4, 8"),
+    ] = None,
     num_frames: NumFrames = None,
     batch_size: BatchSize = 8,
     num_workers: NumWorkers = None,

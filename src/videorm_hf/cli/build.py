@@ -12,7 +12,7 @@ from videorm_hf.cli import dataset_options as options
 
 def build(
     folder: options.Folder,
-    output: Annotated[Path | None, typer.Option(help="Where to write.  [default: FOLDER/built]")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to write.", show_default="FOLDER/built")] = None,
     ratings: options.Ratings = None,
     candidates: options.Candidates = 4,
     dimension: options.Dimensions = None,

@@ -12,21 +12,25 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, typer.Argument(help="Working folder with items.jsonl, videos and ratings.")]
 Ratings = Annotated[
     list[str] | None,
-    typer.Option(help="Rating file in the folder; may be repeated, the last one counts.  [default: ratings.jsonl]"),
+    typer.Option(
+        help="Rating file in the folder; may be repeated, the last one counts.", show_default="ratings.jsonl"
+    ),
 ]
 Candidates = Annotated[int, typer.Option(min=0, help="Candidates of every item; 0 for any two or more.")]
 Dimensions = Annotated[
     list[str] | None,
-    typer.Option("--dimension", help="Rated dimension; may be repeated.  [default: prompt_following, video_quality]"),
+    typer.Option(
+        "--dimension", help="Rated dimension; may be repeated.", show_default="prompt_following, video_quality"
+    ),
 ]
 PairDimensions = Annotated[
-    list[str] | None, typer.Option("--pairs-on", help="mean or a dimension; may be repeated.  [default: mean]")
+    list[str] | None, typer.Option("--pairs-on", help="mean or a dimension; may be repeated.", show_default="mean")
 ]
 KeepTies = Annotated[bool, typer.Option("--keep-ties", help="Keep pairs with equal ratings, with margin 0.")]
 MinMargin = Annotated[float, typer.Option(min=0, help="Least difference of the ratings of a pair.")]
 Split = Annotated[
     list[str] | None,
-    typer.Option(help="Such as train=0.9; may be repeated.  [default: train=0.9, validation=0.05, test=0.05]"),
+    typer.Option(help="Such as train=0.9; may be repeated.", show_default="train=0.9, validation=0.05, test=0.05"),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the splits.")]
 NumWorkers = Annotated[int | None, typer.Option(min=0, help="Processes that decode videos for the check.")]

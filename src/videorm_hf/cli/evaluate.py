@@ -18,7 +18,7 @@ def evaluate(
     reward: Rewards,
     output: Annotated[Path, typer.Option(help="Folder for the report and the scores.")],
     dimension: Annotated[
-        list[str] | None, typer.Option(help="What people judged; can be given several times.  [default: all]")
+        list[str] | None, typer.Option(help="What people judged; can be given several times.", show_default="all")
     ] = None,
     robustness: Annotated[
         bool,
@@ -156,7 +156,7 @@ _SHOWN = (
     ("Ties and ranks", "Agreement with people", ("reward", "dimension", "pairs", "3-way %", "Kendall", "Spearman")),
     ("By source model", "By source model", ("reward", "model", "wins by people %", "wins by score %", "accuracy %")),
     ("Robustness", "Robustness", ("reward", "altered", "should", "original wins %", "drift (SD)", "flipped %")),
-    ("Scoring", "Scoring", ("reward", "videos scored", "not scored", "the first", "ms per video")),
+    ("Scoring", "Scoring", ("reward", "videos scored", "ms per video")),
 )
 
 
@@ -175,5 +175,9 @@ def _show(report: "EvaluationReport", output: Path) -> None:
             print_table(rows, title=title, columns=there)
     console = Console()
     console.print(_facts(report), highlight=False, markup=False)
+    for row in tables["Scoring"]:
+        if row.get("not scored"):
+            line = f"{row['reward']}: not scored: {row['not scored']}; the first: {row['the first']}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     closing = f"All columns and dimensions: {output / 'report.md'}"
     console.print(closing, highlight=False, markup=False, soft_wrap=True)

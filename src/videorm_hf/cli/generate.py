@@ -13,7 +13,7 @@ def generate(
     folder: Annotated[Path, typer.Argument(help="Working folder with prompts.jsonl.")],
     pool: Annotated[Path, typer.Option(help="YAML file with the pool of models.")],
     seed: Annotated[int, typer.Option(help="Seed of the draw and of the noise.")] = 0,
-    device: Annotated[str | None, typer.Option(help="Such as cpu.  [default: each process's GPU if any]")] = None,
+    device: Annotated[str | None, typer.Option(help="Such as cpu.", show_default="each process's GPU if any")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
 ) -> None:
     """Generate the candidates of every prompt; the same command continues an interrupted run.

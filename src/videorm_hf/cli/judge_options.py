@@ -6,7 +6,8 @@ import typer
 
 Model = Annotated[str, typer.Option(help="The judge, by the name its server knows it by.")]
 BaseUrl = Annotated[
-    str | None, typer.Option(help="Where the server's API starts, as http://localhost:8000/v1.  [default: OpenAI's]")
+    str | None,
+    typer.Option(help="Where the server's API starts, as http://localhost:8000/v1.", show_default="OpenAI's"),
 ]
 ApiKeyEnv = Annotated[str, typer.Option(help="Environment variable with the key; a server of one's own needs none.")]
 RubricVersion = Annotated[str, typer.Option(help="Which of the package's rubrics.")]

@@ -14,11 +14,11 @@ Rewards = Annotated[
 ]
 NumFrames = Annotated[
     int | None,
-    typer.Option(min=1, help="Frames sampled from each video.  [default: what a VIDEORM looks at, else 8]"),
+    typer.Option(min=1, help="Frames sampled from each video.", show_default="what a VIDEORM looks at, else 8"),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Videos in one call of a reward.")]
-NumWorkers = Annotated[int | None, typer.Option(min=0, help="Decoding processes.  [default: all cores but one]")]
+NumWorkers = Annotated[int | None, typer.Option(min=0, help="Decoding processes.", show_default="all cores but one")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that decoding one video may take.")]
-Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1.  [default: the GPU if any]")]
+Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1.", show_default="the GPU if any")]
 Resamples = Annotated[int, typer.Option(min=1, help="Bootstrap resamples of the prompts.")]
 Seed = Annotated[int, typer.Option(help="Of bootstrap and splits.")]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def stats(
     folder: options.Folder,
     output: Annotated[
-        Path | None, typer.Option(help="Where to write JSON and charts.  [default: FOLDER/stats]")
+        Path | None, typer.Option(help="Where to write JSON and charts.", show_default="FOLDER/stats")
     ] = None,
     ratings: options.Ratings = None,
     candidates: options.Candidates = 4,

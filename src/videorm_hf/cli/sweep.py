@@ -22,19 +22,19 @@ def sweep(
     model: judge.Model,
     output: Annotated[Path, typer.Option(help="Folder for the journals, sweep.json and sweep.png.")],
     reference: Annotated[
-        str | None, typer.Option(help="People's ratings: a file, or SET:PATH.  [default: the labelled set]")
+        str | None, typer.Option(help="People's ratings: a file, or SET:PATH.", show_default="the labelled set")
     ] = None,
     dimension: Annotated[str, typer.Option(help="What the judge is asked.")] = "prompt_following",
     reference_dimension: Annotated[
-        str | None, typer.Option(help="What people judged, such as alignment.  [default: the same]")
+        str | None, typer.Option(help="What people judged, such as alignment.", show_default="the same")
     ] = None,
     num_frames: Annotated[
-        list[int] | None, typer.Option(help="Can be given several times.  [default: 4, 6, 8, 10]")
+        list[int] | None, typer.Option(help="Can be given several times.", show_default="4, 6, 8, 10")
     ] = None,
     temperature: Annotated[
-        list[float] | None, typer.Option(help="Can be given several times.  [default: 0.3, 0.5, 0.7, 0.9]")
+        list[float] | None, typer.Option(help="Can be given several times.", show_default="0.3, 0.5, 0.7, 0.9")
     ] = None,
-    num_items: Annotated[int | None, typer.Option(min=2, help="Draw so many items.  [default: all]")] = None,
+    num_items: Annotated[int | None, typer.Option(min=2, help="Draw so many items.", show_default="all")] = None,
     score_ties: Annotated[
         str, typer.Option(help="What a tie of the judge counts: half, wrong, or drop the pair.", metavar="RULE")
     ] = "half",

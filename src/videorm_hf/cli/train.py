@@ -55,7 +55,7 @@ class TrainingOptions:
         if working:
             raise ValueError(
                 f"Working folders have no splits, so that {working} would be evaluated on what it was trained on: "
-                "publish them with `videoprefer build`, or evaluate on others."
+                "publish them with `videoprefer export`, or evaluate on others."
             )
 
 

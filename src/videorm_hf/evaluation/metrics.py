@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-ScoreTies = Literal["half", "wrong", "drop"]
+from videorm_hf.videoprefer.items import TIE_TOLERANCE
 
-# Means of the same votes can differ in their last bit; ratings closer than this are equal.
-_HUMAN_TIE = 1e-9
+ScoreTies = Literal["half", "wrong", "drop"]
 
 _Floats = NDArray[np.float64]
 
@@ -116,7 +115,7 @@ def pair_credit(
 
 def are_tied(human_a: ArrayLike, human_b: ArrayLike) -> Any:
     """Tell, element by element, whether people see no difference: ratings closer than 1e-9 are equal."""
-    return np.abs(np.asarray(human_a, float) - np.asarray(human_b, float)) < _HUMAN_TIE
+    return np.abs(np.asarray(human_a, float) - np.asarray(human_b, float)) < TIE_TOLERANCE
 
 
 def fit_tie_threshold(human_a: ArrayLike, human_b: ArrayLike, score_a: ArrayLike, score_b: ArrayLike) -> float:

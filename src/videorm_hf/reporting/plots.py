@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 Interval = tuple[float, float]
 _PATH = str | os.PathLike[str]
+# So many measured places at most are named on an axis one by one.
+_MAX_TICKS = 12
 
 
 def bar_chart(
@@ -75,6 +77,9 @@ def line_chart(
                 axes.fill_between(
                     xs, [low for low, _ in band], [high for _, high in band], color=line.get_color(), alpha=0.2
                 )
+        measured = sorted({x for xs, _ in series.values() for x in xs})
+        if len(measured) <= _MAX_TICKS:
+            axes.set_xticks(measured, [f"{x:g}" for x in measured])
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         _legend(axes, len(series))
@@ -160,4 +165,4 @@ def _whiskers(values: Sequence[float], intervals: Sequence[Interval] | None) -> 
 
 def _legend(axes: Axes, num_series: int) -> None:
     if num_series > 1:
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -102,7 +102,10 @@ class AestheticReward(ImageReward):
         source = os.fspath(source)
         file = published_file(source, _HEAD_FILE, revision)
         if file is None:
-            raise FileNotFoundError(f"{source} neither is nor holds the aesthetic head, {_HEAD_FILE}.")
+            raise FileNotFoundError(
+                f"{source} neither is nor holds the aesthetic head, {_HEAD_FILE}; a hub id must be in the cache "
+                "or within reach."
+            )
         weights = _load_weights(Path(file))
         if clip is None:
             clip = source if (Path(source) / "config.json").is_file() else _CLIP

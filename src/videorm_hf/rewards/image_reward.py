@@ -14,6 +14,7 @@ from videorm_hf.models.videorm_blip.configuration_videorm_blip import VideoRMBli
 from videorm_hf.models.videorm_blip.image_reward_checkpoint import load_bert_tokenizer, load_image_reward
 from videorm_hf.models.videorm_blip.modeling_videorm_blip import VideoRMBlipModel
 from videorm_hf.rewards.base import check_images
+from videorm_hf.rewards.complete_models import load_complete
 from videorm_hf.rewards.frames import ImageReward
 from videorm_hf.rewards.published_files import published_file
 from videorm_hf.rewards.videorm_blip import TokenCache
@@ -94,7 +95,7 @@ class ImageRewardReward(ImageReward):
         source = os.fspath(source)
         file = published_file(source, _CHECKPOINT, revision)
         if file is None:
-            model = VideoRMBlipModel.from_pretrained(source, revision=revision, dtype=dtype)
+            model = _load_folder(source, revision, dtype)
         elif config is None:
             model = load_image_reward(file, dtype=dtype, temporal_head="mean")
         else:
@@ -116,3 +117,14 @@ class ImageRewardReward(ImageReward):
         pixels = resize_and_crop(images.float(), self.model.config.vision_config.image_size)
         pixels = tvF.normalize(pixels, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD).to(self.model.device)
         return self.model(pixels[:, None], *self._tokens.look_up(prompts, self.model.device)).rewards
+
+
+def _load_folder(source: str, revision: str | None, dtype: torch.dtype) -> VideoRMBlipModel:
+    """Load the folder or hub id of a saved model, all of it."""
+    try:
+        return load_complete(VideoRMBlipModel, source, revision=revision, dtype=dtype)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{source} neither is nor holds {_CHECKPOINT}, and is no saved VideoRMBlipModel either; a hub id must be "
+            f"in the cache or within reach. {error}"
+        ) from error

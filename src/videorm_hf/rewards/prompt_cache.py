@@ -48,9 +48,9 @@ class PromptCache:
         """
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._values]
         if new:
-            # Also in a caller's inference mode: autograd refuses what is computed there, and a later call may train.
-            with torch.inference_mode(False), torch.no_grad():
+            with torch.no_grad():
                 self._values.update(zip(new, encode(new), strict=True))
+        # A new tensor: those kept may come from a caller's inference mode, and autograd would refuse them.
         rows = torch.stack([self._values[prompt].to(device) for prompt in prompts])
         while len(self._values) > MAX_CACHED_PROMPTS:
             self._values.pop(next(iter(self._values)))

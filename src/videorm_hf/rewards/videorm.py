@@ -9,6 +9,7 @@ from transformers import AutoModel, AutoProcessor
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.rewards.base import Reward, check_videos
+from videorm_hf.rewards.complete_models import load_complete
 from videorm_hf.rewards.prompt_cache import PromptCache
 
 
@@ -57,8 +58,11 @@ class VideoRMReward(Reward):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], num_frames: int | None = None, **kwargs: Any
     ) -> Self:
-        """Load model and processor from a folder or Hub id; `kwargs` reach `AutoModel.from_pretrained`."""
-        model = AutoModel.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        """Load model and processor from a folder or Hub id; `kwargs` reach `AutoModel.from_pretrained`.
+
+        Missing, unexpected and misshapen weights are a `ConversionError` that names them.
+        """
+        model = load_complete(AutoModel, pretrained_model_name_or_path, **kwargs)
         if model.config.model_type != VideoRMModel.config_class.model_type:
             raise ValueError(
                 f"{str(pretrained_model_name_or_path)!r} holds a {model.config.model_type!r} model, expected a "

@@ -9,6 +9,7 @@ from transformers import AutoProcessor, PreTrainedTokenizerBase
 from videorm_hf.models.videorm_blip.modeling_videorm_blip import VideoRMBlipModel
 from videorm_hf.models.videorm_blip.processing_videorm_blip import VideoRMBlipProcessor
 from videorm_hf.rewards.base import Reward, check_videos
+from videorm_hf.rewards.complete_models import load_complete
 from videorm_hf.rewards.prompt_cache import PromptCache
 
 # ImageReward reads so many tokens of a prompt.
@@ -51,8 +52,11 @@ class VideoRMBlipReward(Reward):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], num_frames: int | None = None, **kwargs: Any
     ) -> Self:
-        """Load model and processor from a folder or Hub id; `kwargs` reach `VideoRMBlipModel.from_pretrained`."""
-        model = VideoRMBlipModel.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        """Load model and processor from a folder or Hub id; `kwargs` reach `VideoRMBlipModel.from_pretrained`.
+
+        Missing, unexpected and misshapen weights are a `ConversionError` that names them.
+        """
+        model = load_complete(VideoRMBlipModel, pretrained_model_name_or_path, **kwargs)
         hub_kwargs = {key: kwargs[key] for key in ("cache_dir", "revision", "token") if key in kwargs}
         return cls(model, AutoProcessor.from_pretrained(pretrained_model_name_or_path, **hub_kwargs), num_frames)
 

@@ -57,6 +57,28 @@ def evaluation_sets(data: PreferenceSets | None, args: VideoRewardConfig) -> dic
     return {name: PreferenceGroups(part, name, _pair_settings(args)) for name, part in named.items()}
 
 
+def set_facts(sets: Mapping[str, PreferenceGroups], proportions: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Say of each training set what the card tells.
+
+    Args:
+        sets (`dict[str, PreferenceGroups]`):
+            By name.
+        proportions (`dict[str, float]`):
+            Their shares of the draws; empty where every row is drawn once.
+
+    Returns:
+        `dict[str, dict[str, Any]]`: view, rows, pairs, ties and share of the draws.
+    """
+    weights = proportions or {name: len(groups) for name, groups in sets.items()}
+    return {
+        name: {
+            **{"view": groups.view, "rows": len(groups), "pairs": groups.num_pairs, "ties": groups.num_ties},
+            "share": weights[name] / sum(weights.values()),
+        }
+        for name, groups in sets.items()
+    }
+
+
 def use_num_frames(model: PreTrainedModel, processor: ProcessorMixin, num_frames: int | None) -> None:
     """Have model and processor, and so the folders they are saved to, use the run's number of frames.
 

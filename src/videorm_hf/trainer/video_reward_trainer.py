@@ -5,6 +5,7 @@ Source: Wu et al. 2024 (NeurIPS), Sec. 3.2 and 4; the shape of TRL's reward trai
 
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ from videorm_hf.trainer.model_card import run_facts, write_card
 from videorm_hf.trainer.pair_rewards import PairRewards
 from videorm_hf.trainer.preference_groups import ConcatGroups, PreferenceData, PreferenceGroups
 from videorm_hf.trainer.reward_models import ModelOrPath, choose_trainable, load_processor, load_reward_model
-from videorm_hf.trainer.trainer_inputs import TellEpoch, evaluation_sets, training_sets, use_num_frames
+from videorm_hf.trainer.trainer_inputs import TellEpoch, evaluation_sets, set_facts, training_sets, use_num_frames
 from videorm_hf.trainer.video_reward_config import VideoRewardConfig
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,6 @@ class VideoRewardTrainer(Trainer):
         train_sets, eval_sets = training_sets(train_dataset, args), evaluation_sets(eval_dataset, args)
         self._train_sets = train_sets
         self._sampler: MixtureSampler | None = None
-        self._sums: torch.Tensor | None = None
         self.bad_clips: dict[str, str] = {}
         self._eval_bad: list[BadClip] = []
         num_frames = reward_model.config.num_frames
@@ -142,6 +142,7 @@ class VideoRewardTrainer(Trainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
+        self._forget_sums()
         # The loss is divided by the number of pairs of all micro-batches, not by the number of micro-batches.
         self.model_accepts_loss_kwargs = True
         self.add_callback(TellEpoch(self._start_epoch))
@@ -185,6 +186,11 @@ class VideoRewardTrainer(Trainer):
         self._sampler = MixtureSampler([len(groups) for groups in self._train_sets.values()], shares, seed)
         return self._sampler
 
+    def _forget_sums(self) -> None:
+        """Start adding up metrics afresh: those since the last log, and those of the run."""
+        none = torch.zeros(0, device=self.args.device)
+        self._sums = self._run_sums = pair_sums(none, none, none, none.bool())
+
     def _start_epoch(self, epoch: int) -> None:
         if self._sampler is not None:
             self._sampler.epoch = epoch
@@ -227,6 +233,8 @@ class VideoRewardTrainer(Trainer):
         num_pairs, num_bad = self.accelerator.reduce(counts, reduction="sum")
         if num_bad:
             self._note_bad_clips(bad)
+        if num_pairs == 0:
+            logger.warning("Step %d has no pair that can be used.", self.state.global_step)
         return batches, num_pairs
 
     def _note_bad_clips(self, bad: list[BadClip]) -> None:
@@ -270,17 +278,9 @@ class VideoRewardTrainer(Trainer):
             videos `(num_pairs, 2)`.
         """
         rewards, scale = self._pair_rewards(model, inputs)
-        is_tie = inputs["margins"] == 0
-        losses = preference_loss(
-            *(rewards[:, 0], rewards[:, 1], scale),
-            margin=inputs["margins"] if self.args.use_margin else None,
-            is_tie=is_tie,
-            ties=self.args.ties,
-            tie_theta=self.args.tie_theta,
-        )
+        losses = self._losses(rewards, inputs["margins"], scale)
         if model.training:
-            sums = pair_sums(rewards[:, 0], rewards[:, 1], losses, is_tie)
-            self._sums = sums if self._sums is None else self._sums + sums
+            self._sums = self._sums + pair_sums(rewards[:, 0], rewards[:, 1], losses, inputs["margins"] == 0)
         # Processes' gradients are averaged: this times their number over all pairs is the mean over all pairs.
         count, weight = (len(losses), 1) if num_items_in_batch is None else (num_items_in_batch, self.args.world_size)
         loss = losses.sum() * weight / torch.as_tensor(count).clamp(min=1)
@@ -298,6 +298,16 @@ class VideoRewardTrainer(Trainer):
             )
         return rewards[inputs["pairs"]], outputs["scale"]
 
+    def _losses(self, rewards: torch.Tensor, margins: torch.Tensor, scale: Any) -> torch.Tensor:
+        """Return each pair's loss by the run's settings; a margin of 0 is a tie."""
+        return preference_loss(
+            *(rewards[:, 0], rewards[:, 1], scale),
+            margin=margins if self.args.use_margin else None,
+            is_tie=margins == 0,
+            ties=self.args.ties,
+            tie_theta=self.args.tie_theta,
+        )
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as Trainer does, with accuracy, margin and rewards since the last time beside the loss.
 
@@ -307,10 +317,15 @@ class VideoRewardTrainer(Trainer):
             start_time (`float`, *optional*):
                 As for Trainer.
         """
-        if "loss" in logs and self._sums is not None:
-            metrics = pair_metrics(self.accelerator.reduce(self._sums, reduction="sum"))
-            self._sums = None
-            logs = {**metrics, **logs, "bad_clips": len(self.bad_clips)}
+        if "loss" in logs or "train_loss" in logs:
+            # A mean over pairs: Trainer's mean over steps would count a step without a usable pair as a loss of 0.
+            sums, self._sums = self.accelerator.reduce(self._sums, reduction="sum"), torch.zeros_like(self._sums)
+            self._run_sums = self._run_sums + sums
+        if "loss" in logs:
+            logs = {**pair_metrics(sums), **{name: logs[name] for name in logs if name != "loss"}}
+            logs["bad_clips"] = len(self.bad_clips)
+        elif "train_loss" in logs:
+            logs = {**logs, "train_loss": pair_metrics(self._run_sums).get("loss", math.nan)}
         super().log(logs, start_time)
 
     # --- Evaluation -------------------------------------------------------------------------------------------------
@@ -377,13 +392,7 @@ class VideoRewardTrainer(Trainer):
         margins = torch.as_tensor(predictions.label_ids)
         rewards = torch.as_tensor(predictions.predictions)[margins >= 0]
         margins = margins[margins >= 0]
-        losses = preference_loss(
-            *(rewards[:, 0], rewards[:, 1], torch.as_tensor(self.model.scale()).detach().cpu()),
-            margin=margins if self.args.use_margin else None,
-            is_tie=margins == 0,
-            ties=self.args.ties,
-            tie_theta=self.args.tie_theta,
-        )
+        losses = self._losses(rewards, margins, torch.as_tensor(self.model.scale()).detach().cpu())
         return pair_metrics(pair_sums(rewards[:, 0], rewards[:, 1], losses, margins == 0))
 
     # --- Saving and resuming ----------------------------------------------------------------------------------------
@@ -414,8 +423,10 @@ class VideoRewardTrainer(Trainer):
                 )
         if resume_from_checkpoint and self._is_finished(resume_from_checkpoint):
             return TrainOutput(self.state.global_step, 0.0, {})
-        self._sums = None
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        self._forget_sums()
+        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        loss = pair_metrics(self._run_sums).get("loss", math.nan)
+        return output._replace(training_loss=loss, metrics={**output.metrics, "train_loss": loss})
 
     def _is_finished(self, checkpoint: str) -> bool:
         """Tell whether a checkpoint is the end of the run, and read it then: Trainer would take one more step."""
@@ -471,14 +482,7 @@ class VideoRewardTrainer(Trainer):
 
     def _write_card(self, folder: Path, **fields: Any) -> None:
         """Write the card and the facts beside the weights."""
-        proportions = self.args.proportions() or {name: len(of) for name, of in self._train_sets.items()}
-        sets = {
-            name: {
-                **{"view": of.view, "rows": len(of), "pairs": of.num_pairs, "ties": of.num_ties},
-                "share": proportions[name] / sum(proportions.values()),
-            }
-            for name, of in self._train_sets.items()
-        }
+        sets = set_facts(self._train_sets, self.args.proportions())
         facts = run_facts(self.reward_model, self.args, sets, self.state, self.bad_clips)
         write_card(folder, facts, repo_id=self.hub_model_id, **fields)
 

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from datasets.info import DatasetInfosDict
@@ -13,11 +13,9 @@ from tqdm.auto import tqdm
 from videorm_hf.videoprefer.bad_data import Report
 from videorm_hf.videoprefer.builder import VideoPreferConfig
 from videorm_hf.videoprefer.features import PREFERENCE, RATINGS, preference_features, ratings_features
-from videorm_hf.videoprefer.items import Item
 from videorm_hf.videoprefer.layouts import LAYOUTS, SHARD_BYTES, Layout
 from videorm_hf.videoprefer.splits import SPLITS_FILE, write_splits
 from videorm_hf.videoprefer.statistics import DatasetStatistics, compute_statistics
-from videorm_hf.videoprefer.working_folder import WorkingFolder
 
 REPORT_FILE = "report.json"
 STATISTICS_FILE = "statistics.json"
@@ -57,7 +55,7 @@ def export_to_hub_layout(
         title (`str`): Of the card.
         licences (`Mapping[str, str]`, *optional*): Prompt source or model to licence, beside what is known.
         shard_bytes (`int`, defaults to 500 MiB): About how large a shard becomes.
-        overwrite (`bool`, defaults to `False`): Replace an output that exists.
+        overwrite (`bool`, defaults to `False`): Replace an exported data set.
         progress (`bool`, defaults to `True`): Show progress bars.
 
     Returns:
@@ -65,13 +63,15 @@ def export_to_hub_layout(
 
     Raises:
         ValueError: If the layout is unknown, or there is not one pair.
-        FileExistsError: If the output exists and may not be replaced.
+        FileExistsError: If the output exists and may not be replaced, or is something else than an exported data set.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
     output = Path(output)
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists: name another folder, or replace it (overwrite).")
+    if output.exists() and not ((output / "README.md").is_file() and (output / SPLITS_FILE).is_file()):
+        raise FileExistsError(f"{output} is not an exported data set, and is not replaced: name another folder.")
     folder = config.open(progress)
     report = config.checked(folder)
     statistics = compute_statistics(folder.items())
@@ -81,40 +81,32 @@ def export_to_hub_layout(
 
     features = {RATINGS: ratings_features(config.dimensions), PREFERENCE: preference_features()}
     writer = LAYOUTS[layout](unfinished, folder.folder, features, config.dimensions, shard_bytes)
-    with tqdm(total=report.items_out, desc="exporting", unit="item", disable=not progress or None) as bar:
-        for split, item in _items_with_split(config, folder):
-            writer.write(split, item, list(config.pairs(item)))
-            bar.update()
+    split_of = {item_id: split for split, item_ids in config.splits(folder).items() for item_id in item_ids}
+    bar = tqdm(folder.items(), desc="exporting", unit="item", total=report.items_out, disable=not progress or None)
+    for item in bar:
+        writer.write(split_of[item.item_id], item, list(config.pairs(item)))
     writer.close()
     if not writer.num_rows[PREFERENCE]:
         raise ValueError(
             f"{folder.folder} gives not one pair: are there ratings that differ in {config.pair_dimensions}?"
         )
-    _write_descriptions(unfinished, config, folder, writer, report, statistics, title, licences or {})
+    write_splits(unfinished / SPLITS_FILE, split_of, config.fractions, config.seed)
+    _write_descriptions(unfinished, config, writer, report, statistics, title, licences or {})
     if output.exists():
         shutil.rmtree(output)
     os.replace(unfinished, output)
     return report
 
 
-def _items_with_split(config: VideoPreferConfig, folder: WorkingFolder) -> Iterator[tuple[str, Item]]:
-    split_of = {item_id: split for split, item_ids in config.splits(folder).items() for item_id in item_ids}
-    for item in folder.items():
-        yield split_of[item.item_id], item
-
-
 def _write_descriptions(
     output: Path,
     config: VideoPreferConfig,
-    folder: WorkingFolder,
     writer: Layout,
     report: Report,
     statistics: DatasetStatistics,
     title: str,
     licences: Mapping[str, str],
 ) -> None:
-    split_of = {item_id: split for split, item_ids in config.splits(folder).items() for item_id in item_ids}
-    write_splits(output / SPLITS_FILE, split_of, config.fractions, config.seed)
     report.write(output / REPORT_FILE)
     (output / STATISTICS_FILE).write_text(json.dumps(statistics.to_dict(), indent=2) + "\n", encoding="utf-8")
     data = DatasetCardData(

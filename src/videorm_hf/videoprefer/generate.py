@@ -117,7 +117,7 @@ def load_pipeline(model: PoolModel, device: str | torch.device) -> DiffusionPipe
     Raises:
         ValueError: If its call lacks an argument.
     """
-    pipe = DiffusionPipeline.from_pretrained(model.pipeline, torch_dtype=_DTYPES[model.dtype], **model.load).to(device)
+    pipe = DiffusionPipeline.from_pretrained(model.pipeline, dtype=_DTYPES[model.dtype], **model.load).to(device)
     pipe.set_progress_bar_config(disable=True)
     taken = inspect.signature(type(pipe).__call__).parameters
     missing = [name for name in _arguments(model, CandidatePlan("", model), "") if name not in taken]

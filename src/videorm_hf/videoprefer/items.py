@@ -10,6 +10,8 @@ from typing import Any
 # The paper's dimensions. Human-labelled sets may have others: an item's own are those it is rated in.
 DIMENSIONS = ("prompt_following", "video_quality")
 MIN_RATING, MAX_RATING = 1.0, 5.0
+# Means of the same votes can differ in their last bit: ratings closer than this are a tie, everywhere.
+TIE_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from videorm_hf.videoprefer.items import Item
 from videorm_hf.videoprefer.pairs import PreferencePair
 
 SHARD_BYTES = 500 * 2**20
-ROW_GROUP_BYTES = 32 * 2**20  # what a reader of Parquet has to hold at once
+ROW_GROUP_BYTES = 8 * 2**20  # pyarrow reads up to 16 row groups ahead, so a reader holds up to 128 MiB
 ROW_GROUP_ROWS = 1000
 
 # The endings by which `datasets` knows a video; in the other layouts a GIF, for one, would be read as a still image.

@@ -5,7 +5,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from videorm_hf.videoprefer.items import Candidate, Item
+from videorm_hf.videoprefer.items import TIE_TOLERANCE, Candidate, Item
 
 MEAN = "mean"
 
@@ -69,8 +69,9 @@ def make_preference_pairs(
     ]
     pairs = []
     for (a, rating_a), (b, rating_b) in itertools.combinations(rated, 2):
-        chosen, rejected = (a, b) if rating_a >= rating_b else (b, a)
         margin = abs(rating_a - rating_b)
+        margin = margin if margin >= TIE_TOLERANCE else 0.0
+        chosen, rejected = (b, a) if margin and rating_b > rating_a else (a, b)
         if (margin == 0 and ties == "keep") or (margin > 0 and margin >= min_margin):
             pairs.append(_pair(item, dimension, chosen, rejected, margin))
     return pairs

@@ -76,7 +76,7 @@ class VideoRMBlipModel(VideoRMPreTrainedModel):
 
     def __init__(self, config: VideoRMBlipConfig) -> None:
         super().__init__(config)
-        # BLIP computes attention in the open, so its masks must be made for that.
+        # BLIP knows no other attention, whichever the temporal head is loaded with.
         config.text_config._attn_implementation = config.vision_config._attn_implementation = "eager"
         self.vision_model = BlipVisionModel(config.vision_config)
         self.text_model = BlipTextModel(config.text_config, add_pooling_layer=False)
