@@ -111,9 +111,103 @@ def videorm_speed(results: Results) -> str:
     )
 
 
+def tvge_published_metrics(results: Results) -> str:
+    """Pairwise accuracy for alignment of the metrics that TVGE publishes."""
+    rows = []
+    for reward in results["rewards"]:
+        alignment = next(entry for entry in reward["dimensions"] if entry["dimension"] == "alignment")
+        low, high = alignment["interval"]
+        rows.append(
+            {
+                "metric": reward["name"],
+                "accuracy": f"{alignment['accuracy']:.2%}",
+                "95 % interval": f"{low:.1%} to {high:.1%}",
+                "pairs": alignment["num_pairs"],
+                "score ties": alignment["num_score_ties"],
+                "accuracy if a score tie counts as wrong": f"{alignment['accuracy_ties_wrong']:.2%}",
+            }
+        )
+    return markdown_table(rows)
+
+
+def videoprefer_scale(results: Results) -> str:
+    """Time and peak of each stage at both sizes."""
+    rows = []
+    for stage in next(iter(results["sets"].values()))["stages"]:
+        row: dict[str, Any] = {"stage": stage}
+        for entry in results["sets"].values():
+            measured = entry["stages"][stage]
+            row[f"{entry['items']:,} items, {entry['videos']:,} videos"] = (
+                f"{measured['seconds']:.1f} s, {measured['peak_mb_above_import']:.0f} MB"
+            )
+        row["time grows by"] = f"{results['growth']['stages'][stage]['time_factor']:.1f}"
+        rows.append(row)
+    return markdown_table(rows)
+
+
+def reward_training(results: Results) -> str:
+    """Pairs per second of the three ways, and the ratios of rounds."""
+
+    def ratio(entry: dict[str, float]) -> str:
+        return f"{entry['ratio']:.1f} ({entry['lowest']:.1f} to {entry['highest']:.1f})"
+
+    ways = (
+        ("pairs", "pair by pair", ""),
+        ("grouped", "the candidates of a prompt together", ratio(results["grouped_over_pairs"])),
+        ("cached", "on cached features, after the first epoch", ratio(results["cached_over_pairs"])),
+    )
+    return markdown_table(
+        [
+            {"": title, "pairs per second": f"{results['pairs_per_second'][way]:.3g}", "times pair by pair": faster}
+            for way, title, faster in ways
+        ]
+    )
+
+
+def rewards(results: Results) -> str:
+    """Time of a clip and peak memory for each reward and number of frames."""
+    rows: dict[str, dict[str, Any]] = {}
+    for cell in results["cells"]:
+        row = rows.setdefault(
+            cell["reward"], {"reward": f"`{cell['reward']}`", "weights": f"{cell['weights_mb']:,.0f} MB"}
+        )
+        row[f"forward, {cell['num_frames']} frames"] = f"{cell['forward_ms']:,.0f} ms, {cell['forward_peak_mb']:,.0f} MB"
+        row[f"and backward, {cell['num_frames']} frames"] = (
+            f"{cell['forward_backward_ms']:,.0f} ms, {cell['forward_backward_peak_mb']:,.0f} MB"
+        )
+    return markdown_table(list(rows.values()))
+
+
+def annotation(results: Results) -> str:
+    """Rate, memory and what is lost when a run is killed."""
+    rate, kills = results["rate"], results["kills"]
+    peaks = ", ".join(f"{entry['peak_above_start_mb']:.1f} MB ({entry['num_calls']:,})" for entry in results["memory"])
+    rows = [
+        {
+            "measured": f"rate, {results['settings']['concurrency']} calls at once, {rate['latency_s']:g} s latency, "
+            f"{rate['num_calls']:,} calls",
+            "figure": f"{rate['calls_per_s']:.1f} calls/s, {rate['share_of_ideal']:.1%} of the ideal; "
+            f"{rate['cpu_ms_per_call']:.0f} ms of CPU a call",
+        },
+        {"measured": "peak memory above the start (calls)", "figure": peaks},
+        {
+            "measured": f"killed {kills['kills']} times over {kills['calls']:,} calls",
+            "figure": f"{kills['paid_twice']} calls paid twice, {kills['records_lost']} records lost; "
+            f"{kills['under_way_at_kills']} calls were under way at the kills, {kills['sent_but_not_recorded_at_kills']} "
+            "of them answered but not yet recorded",
+        },
+    ]
+    return markdown_table(rows)
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
+    "annotation": annotation,
     "draftv_memory": draftv_memory,
     "draftv_vs_alignprop": draftv_vs_alignprop,
+    "reward_training": reward_training,
+    "rewards": rewards,
+    "tvge_published_metrics": tvge_published_metrics,
+    "videoprefer_scale": videoprefer_scale,
     "videorm_speed": videorm_speed,
 }
 

@@ -218,7 +218,7 @@ def machine() -> dict[str, Any]:
     """Say what the figures were measured on."""
     packages = {name: version(name) for name in ("datasets", "pyarrow", "av", "videorm-hf")}
     return {
-        "platform": platform.platform(),
+        "platform": platform.system(),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),

@@ -4,12 +4,15 @@ import base64
 import io
 import json
 import logging
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -323,72 +326,89 @@ def test_a_forecast_asks_and_writes_nothing(items: list[Item], tmp_path: Path) -
 # --- Interruptions -------------------------------------------------------------------------------------------------
 
 
-def annotate_in_process(server_url: str, items: list[Item], folder: Path) -> None:
-    settings = AnnotationOptions(model="judge", base_url=server_url, num_workers=0, concurrency=4)
-    summary = VideoAnnotator(settings).run(items, folder, folder / "ratings.jsonl", progress=False)
-    os._exit(0 if summary.stopped is None else 3)
+ANNOTATE = """
+import sys
+from pathlib import Path
+from videorm_hf.annotation import AnnotationOptions, VideoAnnotator
+from videorm_hf.videoprefer.working_folder import read_items
+
+base_url, folder = sys.argv[1], Path(sys.argv[2])
+options = AnnotationOptions(model="judge", base_url=base_url, num_workers=0, concurrency=4)
+items = list(read_items(folder, (), num_candidates=None))
+VideoAnnotator(options).run(items, folder, folder / "ratings.jsonl", progress=False)
+"""
 
 
-def start(server: JudgeServer, items: list[Item], folder: Path) -> Any:
-    # Not forked from here: the server's threads may hold locks that a fork would copy as held for ever.
-    context: Any = multiprocessing.get_context("forkserver")
-    process = context.Process(target=annotate_in_process, args=(server.base_url, items, folder), daemon=True)
-    process.start()
-    return process
+def kill_when_asked(server: JudgeServer, folder: Path, num_requests: int) -> None:
+    """Start a run in a process of its own and kill it once the server was asked so often."""
+    process = subprocess.Popen([sys.executable, "-c", ANNOTATE, server.base_url, str(folder)])
+    try:
+        end = time.monotonic() + 120
+        while len(server.requests) < num_requests:
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
 
 
-def wait_for(condition: Any, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def keys_of(folder: Path) -> Counter[tuple[str, str, str]]:
+    return Counter((row["item_id"], row["candidate_id"], row["dimension"]) for row in records(folder))
 
 
-def test_a_killed_run_goes_on_and_no_answer_is_asked_for_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [(6,), pytest.param((6, 14, 15, 30), marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_and_no_answer_is_asked_for_twice(tmp_path: Path, kills: tuple[int, ...]) -> None:
     items = write_working_folder(tmp_path, num_items=10)
     with judge_server(lambda number, body: Answer(delay=0.05)) as server:
-        for num_requests in (6, 14, 15, 30):
-            process = start(server, items, tmp_path)
-            wait_for(lambda wanted=num_requests: len(server.requests) >= wanted)
-            known = {(r["item_id"], r["candidate_id"], r["dimension"]) for r in records(tmp_path)}
-            os.kill(process.pid, signal.SIGKILL)
-            process.join()
-            kept = {(r["item_id"], r["candidate_id"], r["dimension"]) for r in records(tmp_path)}
-            assert known <= kept
-        process = start(server, items, tmp_path)
-        process.join(30)
-        assert process.exitcode == 0
-    keys = Counter((r["item_id"], r["candidate_id"], r["dimension"]) for r in records(tmp_path))
-    assert len(keys) == 40 and set(keys.values()) == {1}
+        for num_requests in kills:
+            before = keys_of(tmp_path)
+            kill_when_asked(server, tmp_path, num_requests)
+            assert before <= keys_of(tmp_path)
+        assert len(keys_of(tmp_path)) >= kills[-1] - 4 * len(kills)
+        summary = run(server, items, tmp_path)
+    keys = keys_of(tmp_path)
+    assert summary.num_left == 0 and len(keys) == 40 and set(keys.values()) == {1}
     # Asked more than once only what was under way at a kill, at most 4 calls each time.
-    assert 40 <= len(server.requests) <= 40 + 4 * 4
+    assert 40 <= len(server.requests) <= 40 + 4 * len(kills)
 
 
+@contextmanager
+def signals_after(server: JudgeServer, num_requests: int, *numbers: signal.Signals) -> Iterator[None]:
+    """Send this process signals, 0.3 s apart, once the server was asked so often."""
+
+    def send() -> None:
+        while len(server.requests) < num_requests:
+            time.sleep(0.005)
+        for number in numbers:
+            time.sleep(0.3)
+            os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    yield
+    thread.join(10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows interrupts at once")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_writes_down_what_is_under_way(tmp_path: Path, number: int) -> None:
+def test_an_interrupted_run_writes_down_what_is_under_way(tmp_path: Path, number: signal.Signals) -> None:
     items = write_working_folder(tmp_path, num_items=10)
-    with judge_server(lambda number, body: Answer(delay=0.5)) as server:
-        process = start(server, items, tmp_path)
-        wait_for(lambda: len(server.requests) >= 6)
-        time.sleep(0.1)
-        asked = len(server.requests)
-        os.kill(process.pid, number)
-        process.join(10)
-        assert process.exitcode == 3
-        assert len(server.requests) == asked == len(records(tmp_path))
+    with judge_server(lambda number, body: Answer(delay=1.0)) as server, signals_after(server, 6, number):
+        summary = run(server, items, tmp_path)
+    assert summary.stopped == "interrupted" and 6 <= len(server.requests) <= 8
+    assert len(server.requests) == summary.num_answered == len(records(tmp_path))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows interrupts at once")
 def test_the_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     items = write_working_folder(tmp_path, num_items=10)
-    with judge_server(lambda number, body: Answer(delay=8.0)) as server:
-        process = start(server, items, tmp_path)
-        wait_for(lambda: len(server.requests) >= 4)
-        os.kill(process.pid, signal.SIGINT)
-        time.sleep(0.3)
+    twice = (signal.SIGINT, signal.SIGINT)
+    with judge_server(lambda number, body: Answer(delay=20.0)) as server, signals_after(server, 4, *twice):
         begin = time.monotonic()
-        os.kill(process.pid, signal.SIGINT)
-        process.join(10)
-        assert time.monotonic() - begin < 4
+        with pytest.raises(KeyboardInterrupt):
+            run(server, items, tmp_path)
+        assert time.monotonic() - begin < 10
+    assert records(tmp_path) == []
 
 
 def test_a_run_in_another_thread_works_too(items: list[Item], tmp_path: Path) -> None:

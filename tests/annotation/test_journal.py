@@ -2,19 +2,18 @@
 
 import json
 import logging
-import multiprocessing
+import random
+import subprocess
+import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videorm_hf.annotation import journal as journal_module
 from videorm_hf.annotation.journal import Journal, JournalError, read_records
-
-resource = pytest.importorskip("resource", reason="needs limits on a process's files")
-processes: Any = multiprocessing.get_context("forkserver")
 
 RECORDS = [{"item_id": "a", "reply": 'Über\n\u2028 "x"'}, {"item_id": "b", "reply": None}]
 
@@ -71,45 +70,88 @@ def test_a_damaged_line_elsewhere_is_an_error_that_names_it(tmp_path: Path) -> N
         list(read_records(path))
 
 
-def hold(path: Path, is_open: Any) -> None:
-    with Journal(path):
-        is_open.set()
-        time.sleep(60)
+# The journal needs nothing of the package, so that a process of its own is ready in a moment.
+LOAD = """
+import importlib.util, sys, time
+spec = importlib.util.spec_from_file_location("journal", sys.argv[1])
+journal = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(journal)
+"""
+
+
+def start(script: str, path: Path) -> subprocess.Popen[str]:
+    """Run a script that has `journal`, the module, with the journal's path as its second argument."""
+    command = [sys.executable, "-c", LOAD + script, str(journal_module.__file__), str(path)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+
+
+HOLD = """
+from pathlib import Path
+with journal.Journal(Path(sys.argv[2])):
+    print("open", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "ratings.jsonl"
-    is_open = processes.Event()
-    other = processes.Process(target=hold, args=(path, is_open), daemon=True)
-    other.start()
-    try:
-        assert is_open.wait(60)
-        with pytest.raises(JournalError, match="Another run is writing"), Journal(path):
-            pass
-    finally:
-        other.kill()
-        other.join()
+    with start(HOLD, path) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline() == "open\n"
+            with pytest.raises(JournalError, match="Another run is writing"), Journal(path):
+                pass
+        finally:
+            other.kill()
     write(path, RECORDS)  # a killed run leaves no lock behind
     assert list(read_records(path)) == RECORDS
 
 
-def fill(path: Path, said: Any) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (250, 250))
-    try:
-        write(path, [{"number": number, "reply": "x" * 70} for number in range(9)])
-    except JournalError as error:
-        said.put(str(error))
+APPEND = """
+from pathlib import Path
+path = Path(sys.argv[2])
+number = sum(1 for _ in journal.read_records(path))
+with journal.Journal(path) as opened:
+    while True:
+        opened.append({"number": number, "reply": "x" * 2000})
+        print(number, flush=True)
+        number += 1
+"""
 
 
+def test_a_killed_process_loses_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.jsonl"
+    moments = random.Random(0)
+    for _ in range(5):
+        with start(APPEND, path) as process:
+            assert process.stdout is not None
+            said = [process.stdout.readline() for _ in range(50)]
+            time.sleep(moments.uniform(0.0, 0.05))
+            process.kill()
+            said += process.stdout.readlines()
+        numbers = [record["number"] for record in read_records(path)]
+        assert numbers == list(range(len(numbers)))
+        whole = [line for line in said if line.endswith("\n")]
+        assert int(whole[-1]) <= numbers[-1]  # what had been appended is there
+
+
+FILL = """
+import resource
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_FSIZE, (250, 250))
+try:
+    with journal.Journal(Path(sys.argv[2])) as opened:
+        for number in range(9):
+            opened.append({"number": number, "reply": "x" * 70})
+except journal.JournalError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on a process's files")
 def test_a_full_disk_leaves_whole_records(tmp_path: Path) -> None:
     """A limit on the file's size acts like a full disk: a part of the line is taken, then an error comes."""
     path = tmp_path / "ratings.jsonl"
-    said = processes.SimpleQueue()
-    process = processes.Process(target=fill, args=(path, said), daemon=True)
-    process.start()
-    process.join(60)
-    assert process.exitcode == 0
-    message = said.get()
+    message, _ = start(FILL, path).communicate(timeout=60)
     assert "cannot be written" in message and "run again" in message
     assert [record["number"] for record in read_records(path)] == [0, 1]
     assert path.read_bytes().endswith(b"\n")

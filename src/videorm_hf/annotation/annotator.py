@@ -305,8 +305,8 @@ class _Run:
 
     async def _ask(self, call: Call, frames: list[list[bytes]]) -> None:
         """Ask once, unless money or disk are short, and write down what comes of it."""
-        messages = build_messages(call.rubric, call.item.prompt, frames, self.form)
-        expected = self.spending.expected_input(text_length(messages), sum(map(len, frames)))
+        words = build_messages(call.rubric, call.item.prompt, [[] for _ in frames], self.form)
+        expected = self.spending.expected_input(text_length(words), sum(map(len, frames)))
         while not self.spending.allows(expected):
             if self.spending.num_in_flight == 0:
                 self.stop(f"one more call could exceed the maximum cost of {self.options.max_cost:g}")

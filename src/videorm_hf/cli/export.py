@@ -18,7 +18,7 @@ def export(
     licence: Annotated[
         list[str] | None, typer.Option(help="Licence of a prompt source or model as NAME=TEXT; may be repeated.")
     ] = None,
-    shard_size: Annotated[int, typer.Option(min=1, help="About how many megabytes a shard has.")] = 500,
+    shard_size: Annotated[int, typer.Option(min=1, help="About how many megabytes a shard has.")] = 128,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
     push: Annotated[str | None, typer.Option(help="Afterwards upload to this data set repository.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,

@@ -196,7 +196,8 @@ def _at_own_side(pixels: np.ndarray) -> np.ndarray:
 
 def _follow(pixels: np.ndarray, levels: np.ndarray, mask_THW: np.ndarray, color: str) -> Measured | None:
     """Measure the thing of one colour; None where there is none in at least half of the frames."""
-    places, areas, colors, shapes = [], [], [], []
+    places: list[np.ndarray | None] = []
+    areas, colors, shapes = [], [], []
     side = pixels.shape[1]
     for frame, level, mask in zip(pixels, levels, mask_THW, strict=True):
         found = _largest(mask)

@@ -54,7 +54,7 @@ def export_to_hub_layout(
             Shards with embedded videos, or loose files.
         title (`str`): Of the card.
         licences (`Mapping[str, str]`, *optional*): Prompt source or model to licence, beside what is known.
-        shard_bytes (`int`, defaults to 500 MiB): About how large a shard becomes.
+        shard_bytes (`int`, defaults to 128 MiB): About how large a shard becomes; a reader holds one.
         overwrite (`bool`, defaults to `False`): Replace an exported data set.
         progress (`bool`, defaults to `True`): Show progress bars.
 

@@ -22,7 +22,7 @@ from videorm_hf.videoprefer.features import PREFERENCE, RATINGS, preference_row,
 from videorm_hf.videoprefer.items import Item
 from videorm_hf.videoprefer.pairs import PreferencePair
 
-SHARD_BYTES = 500 * 2**20
+SHARD_BYTES = 128 * 2**20  # pyarrow keeps a file that it reads in memory until its end
 ROW_GROUP_BYTES = 8 * 2**20  # pyarrow reads up to 16 row groups ahead, so a reader holds up to 128 MiB
 ROW_GROUP_ROWS = 1000
 
