@@ -171,7 +171,9 @@ def rewards(results: Results) -> str:
         row = rows.setdefault(
             cell["reward"], {"reward": f"`{cell['reward']}`", "weights": f"{cell['weights_mb']:,.0f} MB"}
         )
-        row[f"forward, {cell['num_frames']} frames"] = f"{cell['forward_ms']:,.0f} ms, {cell['forward_peak_mb']:,.0f} MB"
+        row[f"forward, {cell['num_frames']} frames"] = (
+            f"{cell['forward_ms']:,.0f} ms, {cell['forward_peak_mb']:,.0f} MB"
+        )
         row[f"and backward, {cell['num_frames']} frames"] = (
             f"{cell['forward_backward_ms']:,.0f} ms, {cell['forward_backward_peak_mb']:,.0f} MB"
         )
@@ -193,8 +195,8 @@ def annotation(results: Results) -> str:
         {
             "measured": f"killed {kills['kills']} times over {kills['calls']:,} calls",
             "figure": f"{kills['paid_twice']} calls paid twice, {kills['records_lost']} records lost; "
-            f"{kills['under_way_at_kills']} calls were under way at the kills, {kills['sent_but_not_recorded_at_kills']} "
-            "of them answered but not yet recorded",
+            f"{kills['under_way_at_kills']} calls were under way at the kills, "
+            f"{kills['sent_but_not_recorded_at_kills']} of them answered but not yet recorded",
         },
     ]
     return markdown_table(rows)

@@ -27,10 +27,9 @@ from draftv_trainer.callbacks import (
 )
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.ema import LoraAverage
-from draftv_trainer.lora import add_lora, find_denoisers, restore_lora, save_lora
+from draftv_trainer.lora import LORA_WEIGHTS_NAME, add_lora, find_denoisers, restore_lora, save_lora
 from draftv_trainer.model_card import reads_own_lora, run_facts, write_card
 from draftv_trainer.prompt_embeds import precompute_prompts
-from draftv_trainer.resuming import RUN_STATE_NAME, check_complete, last_complete_checkpoint
 from draftv_trainer.reward_terms import RewardTerm, make_reward_terms
 from draftv_trainer.rollout import RewardRollout, noise_seed, step_seed
 from draftv_trainer.sampling import check_prompts
@@ -44,8 +43,14 @@ from draftv_trainer.trainer_inputs import (
     load_rewards,
     prompt_dataset,
 )
+from videorm_hf.trainer.resuming import CheckpointFiles
 
 NUM_FIXED_PROMPTS = 4
+
+
+# What resuming needs beyond Trainer's own files: the average of the LoRA, counts, the guard's start.
+RUN_STATE_NAME = "draftv_state.pt"
+CHECKPOINT = CheckpointFiles(weights=(LORA_WEIGHTS_NAME,), archives=(RUN_STATE_NAME,))
 
 
 class DRaFTVTrainer(Trainer):
@@ -196,7 +201,7 @@ class DRaFTVTrainer(Trainer):
             ValueError: If it is True and there is no complete checkpoint.
         """
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir or ".")
+            resume_from_checkpoint = CHECKPOINT.last_complete(self.args.output_dir or ".")
             if resume_from_checkpoint is None:
                 raise ValueError(
                     f"resume_from_checkpoint=True expects a complete checkpoint in {self.args.output_dir}: found "
@@ -450,7 +455,7 @@ class DRaFTVTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """Read the LoRA of a checkpoint that was written to its end."""
-        check_complete(resume_from_checkpoint)
+        CHECKPOINT.check_complete(resume_from_checkpoint)
         restore_lora(self.pipe, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:

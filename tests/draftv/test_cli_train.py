@@ -11,12 +11,12 @@ from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 
 from draftv_trainer import DRaFTVConfig
-from draftv_trainer.cli.arguments import parse
 from draftv_trainer.cli.draftv import main
 from draftv_trainer.cli.train import TrainArguments, parser
 from draftv_trainer.lora import default_lora_config
 from draftv_trainer.trainer_inputs import load_pipeline
 from tests.draftv.cli_factories import save_wan
+from videorm_hf.cli.yaml_options import parse_options
 
 REWARDS = """
 def red(frames, prompts):
@@ -110,7 +110,7 @@ def test_resuming_ends_with_the_same_bits(in_folder: Path, capsys: pytest.Captur
 
 
 def read_options(*words: str) -> tuple[TrainArguments, DRaFTVConfig]:
-    options, args = parse(parser(), [*words, "--use_cpu"])
+    options, args = parse_options(parser(), [*words, "--use_cpu"])
     return options, args
 
 

@@ -14,9 +14,8 @@ from peft import LoraConfig
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from draftv_trainer.draftv_trainer import DRaFTVTrainer
+from draftv_trainer.draftv_trainer import CHECKPOINT, RUN_STATE_NAME, DRaFTVTrainer
 from draftv_trainer.lora import LORA_WEIGHTS_NAME
-from draftv_trainer.resuming import RUN_STATE_NAME, last_complete_checkpoint, missing_files
 from tests.draftv.factories import lora_weights, redness, tiny_args, tiny_wan
 
 DATA = ["a red dog runs", "a blue cat", "a green bird jumps"]
@@ -34,7 +33,7 @@ def make_run(folder, **overrides):
 def train_in_a_process(folder):
     torch.set_num_threads(1)
     run = make_run(folder)
-    run.train(resume_from_checkpoint=last_complete_checkpoint(folder) is not None)
+    run.train(resume_from_checkpoint=CHECKPOINT.last_complete(folder) is not None)
     run.save_model(os.path.join(folder, "final"))
 
 
@@ -87,7 +86,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, whole,
         if num_kills < 6 and kill_at_some_moment(process, tmp_path, randomness):
             num_kills += 1
             assert process.exitcode == -signal.SIGKILL
-            cut_short += any(missing_files(path) for path in tmp_path.glob("checkpoint-*"))
+            cut_short += any(CHECKPOINT.missing(path) for path in tmp_path.glob("checkpoint-*"))
             continue
         process.join(300)
         assert process.exitcode == 0
@@ -110,7 +109,7 @@ def copy(whole, tmp_path):
 
 
 def test_every_way_to_be_incomplete_is_seen(copy, caplog):
-    assert last_complete_checkpoint(copy) == str(copy / "checkpoint-8")
+    assert CHECKPOINT.last_complete(copy) == str(copy / "checkpoint-8")
     names = sorted(path.name for path in (copy / "checkpoint-8").iterdir())
     needed = [name for name in names if name not in ("README.md", "draftv_config.json")]
     assert set(needed) == {
@@ -119,17 +118,17 @@ def test_every_way_to_be_incomplete_is_seen(copy, caplog):
     for name in needed:
         content = (copy / "checkpoint-8" / name).read_bytes()
         (copy / "checkpoint-8" / name).unlink()
-        assert missing_files(copy / "checkpoint-8") == [name]
+        assert CHECKPOINT.missing(copy / "checkpoint-8") == [name]
         # The LoRA is written beside its place and renamed: it is never there in part.
         if name != LORA_WEIGHTS_NAME:
             for length in (0, len(content) // 2, len(content) - 2):
                 (copy / "checkpoint-8" / name).write_bytes(content[:length])
-                assert missing_files(copy / "checkpoint-8") == [name]
+                assert CHECKPOINT.missing(copy / "checkpoint-8") == [name]
         with caplog.at_level(logging.WARNING):
-            assert last_complete_checkpoint(copy) == str(copy / "checkpoint-7")
+            assert CHECKPOINT.last_complete(copy) == str(copy / "checkpoint-7")
         assert f"incomplete: missing or cut short are ['{name}']" in caplog.text
         (copy / "checkpoint-8" / name).write_bytes(content)
-    assert missing_files(copy / "checkpoint-8") == []
+    assert CHECKPOINT.missing(copy / "checkpoint-8") == []
 
 
 def test_a_half_written_checkpoint_is_skipped_or_named(copy, whole):
@@ -156,14 +155,14 @@ def test_a_folder_is_incomplete_while_it_is_written_again(copy):
             optimizer.optimizer.register_state_dict_pre_hook(interrupt)
 
     def interrupt(optimizer):
-        seen.append(missing_files(copy / "checkpoint-8"))
+        seen.append(CHECKPOINT.missing(copy / "checkpoint-8"))
         raise KeyboardInterrupt
 
     run.add_callback(Interrupt())
     with pytest.raises(KeyboardInterrupt):
         run.train(resume_from_checkpoint=str(copy / "checkpoint-7"))
     assert seen == [["trainer_state.json"]]
-    assert last_complete_checkpoint(copy) == str(copy / "checkpoint-7")
+    assert CHECKPOINT.last_complete(copy) == str(copy / "checkpoint-7")
 
 
 def test_nothing_to_resume_from(tmp_path):

@@ -20,7 +20,7 @@ from tests.trainer.factories import (
     weights,
 )
 from tests.video_factory import cut, numbered_frames, write_video
-from videorm_hf.trainer.checkpoints import check_complete, last_complete_checkpoint, missing_files
+from videorm_hf.trainer.checkpoints import CHECKPOINT
 
 SETTINGS = {
     "max_steps": 7,
@@ -87,7 +87,7 @@ def test_a_killed_process_is_resumed_to_the_bit(tmp_path, whole):
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     assert subprocess.run(command, cwd=PROJECT, capture_output=True).returncode == -signal.SIGKILL
     (tmp_path / "checkpoint-4" / "trainer_state.json").unlink()  # as if it had been killed while writing it
-    assert last_complete_checkpoint(tmp_path).endswith("checkpoint-2")
+    assert CHECKPOINT.last_complete(tmp_path).endswith("checkpoint-2")
     resumed = run(tmp_path)
     resumed.train(resume_from_checkpoint=True)
     assert changed(whole[1], weights(resumed)) == set()
@@ -103,16 +103,16 @@ def test_a_finished_run_takes_no_further_step(tmp_path, whole):
 
 def test_incomplete_checkpoints_are_named(tmp_path, whole):
     source = whole[0] / "checkpoint-4"
-    assert missing_files(source) == []
+    assert CHECKPOINT.missing(source) == []
     for name in ("model.safetensors", "optimizer.pt", "trainer_state.json", "bad_clips.json", "rng_state.pth"):
         copy = tmp_path / name
         shutil.copytree(source, copy)
         (copy / name).unlink()
-        assert missing_files(copy) == [name]
+        assert CHECKPOINT.missing(copy) == [name]
         with pytest.raises(ValueError, match=f"not a complete checkpoint.*{name}"):
-            check_complete(copy)
+            CHECKPOINT.check_complete(copy)
     with pytest.raises(FileNotFoundError, match="found none"):
-        check_complete(tmp_path / "nowhere")
+        CHECKPOINT.check_complete(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="expects a complete checkpoint in .*: found none"):
         run(tmp_path / "empty").train(resume_from_checkpoint=True)
 

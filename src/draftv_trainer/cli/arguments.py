@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from datasets import Dataset
-from trl import TrlParser
 
 from draftv_trainer.dtypes import DTYPES, parse_dtype
 from draftv_trainer.model_card import FACTS_NAME
@@ -102,51 +100,6 @@ class SamplingArguments:
             device=torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu")),
             fps=self.fps,
         )
-
-
-def parse(parser: TrlParser, words: Sequence[str]) -> tuple[Any, ...]:
-    """Read words and the YAML file that `--config` names.
-
-    Args:
-        parser (`TrlParser`):
-            With the dataclasses to fill.
-        words (`list[str]`):
-            The command's own words.
-
-    Returns:
-        `tuple`: one instance per dataclass, then a namespace of positional words if there are any.
-
-    Raises:
-        ValueError: If the file is no YAML mapping, or an option does not exist.
-    """
-    split = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
-    if split and split[-1] == "--config":
-        raise ValueError("--config must be followed by the path of a YAML file: got nothing.")
-    try:
-        *values, unknown = parser.parse_args_and_config(split, return_remaining_strings=True)
-    except yaml.YAMLError as error:
-        raise ValueError(f"--config must name a YAML file: {error}") from error
-    if unknown:
-        raise ValueError(f"Unknown options: {' '.join(unknown)}. `--help` lists those that exist.")
-    return tuple(values)
-
-
-def make_parser(command: str, description: str, dataclasses: Sequence[type]) -> TrlParser:
-    """Build a sub-command's parser.
-
-    Args:
-        command (`str`):
-            Its name.
-        description (`str`):
-            What it does, for `--help`.
-        dataclasses (`list[type]`):
-            Whose fields become options.
-
-    Returns:
-        `TrlParser`: it reads options and YAML files; options are not abbreviated.
-    """
-    note = "--config FILE reads options from a YAML file; those given on the command line come first."
-    return TrlParser(dataclasses, prog=f"draftv {command}", description=description, epilog=note, allow_abbrev=False)
 
 
 def parse_object(value: dict[str, Any] | str | None, name: str) -> dict[str, Any]:

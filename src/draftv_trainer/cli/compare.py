@@ -17,8 +17,6 @@ from draftv_trainer.cli.arguments import (
     SamplingArguments,
     as_list,
     find_rewards,
-    make_parser,
-    parse,
     read_prompts,
 )
 from draftv_trainer.comparison import RewardComparison, compare_rewards, judge
@@ -35,6 +33,7 @@ from draftv_trainer.variants import (
     sample_variants,
     write_batch,
 )
+from videorm_hf.cli.yaml_options import options_parser, parse_options
 
 RESULTS_NAME = "comparison.json"
 PAGE_NAME = "comparison.html"
@@ -92,7 +91,7 @@ def _spread(values: list[float] | float, number: int, name: str, unit: str) -> l
 def parser() -> TrlParser:
     """Build the parser of `draftv compare`."""
     description = "Compare B with A by rewards, over the same prompts and noise."
-    made = make_parser("compare", description, (CompareArguments, SamplingArguments))
+    made = options_parser("draftv compare", description, (CompareArguments, SamplingArguments))
     meaning = "`base`, a folder that `draftv train` wrote, or a pipeline's folder or Hub id."
     made.add_argument("a", metavar="A", help=meaning)
     made.add_argument("b", metavar="B", help="The same; wins are B's.")
@@ -106,7 +105,7 @@ def run(words: Sequence[str]) -> None:
         words (`list[str]`):
             Its own words.
     """
-    options, sampling, positional = parse(parser(), words)
+    options, sampling, positional = parse_options(parser(), words)
     variants = options.variants(positional.a, positional.b)
     dataset = read_prompts(options.prompts, options.prompt_column)
     settings = sampling.settings([variant.lora for variant in variants if variant.lora is not None])

@@ -11,8 +11,6 @@ from trl import TrlParser
 from draftv_trainer.cli.arguments import (
     SamplingArguments,
     as_list,
-    make_parser,
-    parse,
     read_prompts,
 )
 from draftv_trainer.lora import LORA_WEIGHTS_NAME
@@ -26,6 +24,7 @@ from draftv_trainer.variants import (
     tile,
     write_batch,
 )
+from videorm_hf.cli.yaml_options import options_parser, parse_options
 from videorm_hf.videoprefer.video_io import write_video
 
 GRID_NAME = "grid.mp4"
@@ -71,7 +70,9 @@ class SampleArguments:
 
 def parser() -> TrlParser:
     """Build the parser of `draftv sample`."""
-    made = make_parser("sample", "Sample videos, before and after side by side.", (SampleArguments, SamplingArguments))
+    made = options_parser(
+        "draftv sample", "Sample videos, before and after side by side.", (SampleArguments, SamplingArguments)
+    )
     made.add_argument("pipeline", metavar="PIPELINE", help="Folder or Hub id of a diffusers pipeline.")
     return made
 
@@ -83,7 +84,7 @@ def run(words: Sequence[str]) -> None:
         words (`list[str]`):
             Its own words.
     """
-    options, sampling, positional = parse(parser(), words)
+    options, sampling, positional = parse_options(parser(), words)
     variants = options.variants(positional.pipeline)
     prompts = list(read_prompts(options.prompts, options.prompt_column)["prompt"])
     settings = sampling.settings([variant.lora for variant in variants if variant.lora is not None])

@@ -8,13 +8,13 @@ from datasets import Dataset, load_dataset
 from peft import LoraConfig
 from trl import TrlParser
 
-from draftv_trainer.cli.arguments import as_list, find_rewards, make_parser, name_prompt_column, parse, read_prompts
+from draftv_trainer.cli.arguments import as_list, find_rewards, name_prompt_column, read_prompts
 from draftv_trainer.draftv_config import DRaFTVConfig
-from draftv_trainer.draftv_trainer import DRaFTVTrainer
+from draftv_trainer.draftv_trainer import CHECKPOINT, DRaFTVTrainer
 from draftv_trainer.dtypes import DTYPES
 from draftv_trainer.lora import default_lora_config
-from draftv_trainer.resuming import last_complete_checkpoint
 from draftv_trainer.variants import check_source
+from videorm_hf.cli.yaml_options import options_parser, parse_options
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class TrainArguments:
 def parser() -> TrlParser:
     """Build the parser of `draftv train`."""
     description = "Tune a pipeline's LoRA by the gradient of rewards. Options of transformers' Trainer work too."
-    return make_parser("train", description, (TrainArguments, DRaFTVConfig))
+    return options_parser("draftv train", description, (TrainArguments, DRaFTVConfig))
 
 
 def run(words: Sequence[str]) -> None:
@@ -104,7 +104,7 @@ def run(words: Sequence[str]) -> None:
         words (`list[str]`):
             Its own words.
     """
-    options, args = parse(parser(), words)
+    options, args = parse_options(parser(), words)
     if options.dtype is not None:
         args.model_init_kwargs = {**args.loading_arguments(), "dtype": options.dtype}
     trainer = DRaFTVTrainer(
@@ -126,7 +126,7 @@ def _checkpoint(options: TrainArguments, args: DRaFTVConfig) -> str | None:
     """Return the checkpoint to go on from."""
     if not options.resume or args.resume_from_checkpoint is not None:
         return args.resume_from_checkpoint
-    found = last_complete_checkpoint(args.output_dir or ".")
+    found = CHECKPOINT.last_complete(args.output_dir or ".")
     logger.info(
         "Going on from %s." if found else "No complete checkpoint in %s: from the start.", found or args.output_dir
     )

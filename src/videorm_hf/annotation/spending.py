@@ -52,8 +52,13 @@ class Spending:
         return self.options.cost(self.input_tokens, self.output_tokens)
 
     def allows(self, expected_input: float) -> bool:
-        """Tell whether one more call, with the longest reply, and all that are under way stay within `max_cost`."""
+        """Tell whether one more call, with the longest reply, and all that are under way stay within `max_cost`.
+
+        Until one call is answered what they cost is a guess, and they are sent one by one.
+        """
         if self.options.max_cost is None:
             return True
+        if self.num_in_flight and not self.num_counted + self.num_uncounted:
+            return False
         one = self.options.cost(expected_input, self.options.max_tokens)
         return self.cost + (self.num_in_flight + 1) * one <= self.options.max_cost

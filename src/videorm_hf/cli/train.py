@@ -97,7 +97,7 @@ def run(words: Sequence[str]) -> None:
             Its own words.
     """
     from videorm_hf.trainer import VideoRewardTrainer
-    from videorm_hf.trainer.checkpoints import last_complete_checkpoint
+    from videorm_hf.trainer.checkpoints import CHECKPOINT
 
     options, args = parse_options(parser(), words)
     logging.getLogger("videorm_hf").setLevel(logging.INFO if args.process_index == 0 else logging.ERROR)
@@ -111,7 +111,7 @@ def run(words: Sequence[str]) -> None:
     )
     checkpoint = args.resume_from_checkpoint
     if options.resume and checkpoint is None:
-        checkpoint = last_complete_checkpoint(args.output_dir)
+        checkpoint = CHECKPOINT.last_complete(args.output_dir)
         logger.info(
             "Going on from %s." if checkpoint else "No complete checkpoint in %s.", checkpoint or args.output_dir
         )

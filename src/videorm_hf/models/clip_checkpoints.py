@@ -140,7 +140,7 @@ def read_clip_checkpoint(source: str, architecture: str | None = None, revision:
 
 def _read_file(path: Path, architecture: str | None) -> ClipCheckpoint:
     """Read an open_clip or HPS v2 checkpoint file."""
-    state_dict = drop_non_weights(_load_weights(path))
+    state_dict = drop_non_weights(load_weights(path))
     is_hps = path.name.startswith("HPS_v2")
     if architecture is None:
         architecture = _HPS_ARCHITECTURE if is_hps else infer_architecture(state_dict)
@@ -155,8 +155,19 @@ def _read_file(path: Path, architecture: str | None) -> ClipCheckpoint:
     )
 
 
-def _load_weights(path: Path) -> dict[str, Any]:
-    """Read a file's tensors, without running any code a pickle may carry."""
+def load_weights(path: Path) -> dict[str, Any]:
+    """Read a file's tensors, without running any code a pickle may carry.
+
+    Args:
+        path (`Path`):
+            safetensors, or a pickle of tensors and plain values.
+
+    Returns:
+        `dict[str, Any]`: the tensors by name, those under `state_dict` where there is one.
+
+    Raises:
+        ConversionError: If the file is neither, or holds no weights.
+    """
     try:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError, SafetensorError) as error:

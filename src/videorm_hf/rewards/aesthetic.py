@@ -95,7 +95,7 @@ class AestheticReward(ImageReward):
             FileNotFoundError: If there is no such head.
         """
         # Imported here, for they import open_clip, which takes seconds.
-        from videorm_hf.models.clip_checkpoints import _load_weights, read_clip_checkpoint
+        from videorm_hf.models.clip_checkpoints import load_weights, read_clip_checkpoint
         from videorm_hf.models.open_clip_layout import ConversionError, check_keys
         from videorm_hf.rewards.clip import load_clip_model
 
@@ -106,7 +106,7 @@ class AestheticReward(ImageReward):
                 f"{source} neither is nor holds the aesthetic head, {_HEAD_FILE}; a hub id must be in the cache "
                 "or within reach."
             )
-        weights = _load_weights(Path(file))
+        weights = load_weights(Path(file))
         if clip is None:
             clip = source if (Path(source) / "config.json").is_file() else _CLIP
         checkpoint = read_clip_checkpoint(os.fspath(clip), architecture)

@@ -30,8 +30,7 @@ from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.trainer.cached_groups import FeatureSource, cache_groups
 from videorm_hf.trainer.checkpoints import (
     BAD_CLIPS_NAME,
-    check_complete,
-    last_complete_checkpoint,
+    CHECKPOINT,
     read_weights,
     write_weights,
 )
@@ -415,7 +414,7 @@ class VideoRewardTrainer(Trainer):
         if self.train_dataset is None:
             raise ValueError("train() needs a train_dataset: got None.")
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir)
+            resume_from_checkpoint = CHECKPOINT.last_complete(self.args.output_dir)
             if resume_from_checkpoint is None:
                 raise ValueError(
                     f"resume_from_checkpoint=True expects a complete checkpoint in {self.args.output_dir}: found "
@@ -430,7 +429,7 @@ class VideoRewardTrainer(Trainer):
 
     def _is_finished(self, checkpoint: str) -> bool:
         """Tell whether a checkpoint is the end of the run, and read it then: Trainer would take one more step."""
-        check_complete(checkpoint)
+        CHECKPOINT.check_complete(checkpoint)
         state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
         if not 0 < self.args.max_steps <= state.global_step:
             return False
@@ -507,7 +506,7 @@ class VideoRewardTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """Read the weights of a checkpoint that was written to its end."""
-        check_complete(resume_from_checkpoint)
+        CHECKPOINT.check_complete(resume_from_checkpoint)
         read_weights(self.reward_model, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:

@@ -70,12 +70,12 @@ def load_image_reward(
         ValueError: If both `config` and fields of it are given.
     """
     # Imported here, for they import open_clip, which takes seconds.
-    from videorm_hf.models.clip_checkpoints import _load_weights, without_load_report
+    from videorm_hf.models.clip_checkpoints import load_weights, without_load_report
     from videorm_hf.models.open_clip_layout import check_keys, raise_for_keys
 
     if config is not None and temporal:
         raise ValueError(f"Give a config or fields of one, not both: got {', '.join(temporal)} and a config.")
-    weights = {key: value for key, value in _load_weights(Path(path)).items() if not key.startswith(_NOT_READ)}
+    weights = {key: value for key, value in load_weights(Path(path)).items() if not key.startswith(_NOT_READ)}
     config = config or VideoRMBlipConfig(**_infer_config(weights), **temporal)
     with torch.device("meta"):
         expected = VideoRMBlipModel(config).state_dict()
