@@ -1,7 +1,9 @@
 """How the annotator holds up: rate against a server with fixed latency, memory over the number of calls, kills.
 
 (a) `rate`: calls a second at concurrency 32 over the ideal rate, concurrency / latency, from start to end of a run.
-(b) `memory`: peak of a process above what it held, the items among it, when the run began; 100 to 10,000 calls.
+(b) `memory`: peak of a process above what it held, the items among it, when the run began; 100 to 10,000 calls. The
+    peak counts pages that the allocator keeps for later; what is really kept is `heap_kept_mb` and
+    `python_blocks_kept`, the C heap and the Python objects in use after the run above what they were before it.
 (c) `kills`: a run killed (SIGKILL) at random moments and started again. `paid_twice` counts requests for calls whose
     record was in the journal when the run that sent them began; `records_lost` counts records that were in the journal
     at a kill and are not at the end. A reply that the server has sent when the process is killed and that is not yet a
@@ -14,6 +16,8 @@ The server is a process of its own on the loopback device; every video is one sm
 
 import argparse
 import asyncio
+import ctypes
+import gc
 import json
 import multiprocessing
 import os
@@ -107,11 +111,42 @@ def measure_memory(url: str, folder: Path, num_calls: int, results: Any) -> None
     annotate(url, folder, "warm-up.jsonl", make_items(64))
     items = make_items(num_calls)
     (folder / "warm-up.jsonl").unlink()
+    heap, blocks = in_use()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
     before = memory_of("VmRSS")
     annotate(url, folder, f"memory{num_calls}.jsonl", items)
     peak = memory_of("VmHWM")
-    results.put({"before_mb": before, "peak_mb": peak, "peak_above_start_mb": round(peak - before, 1)})
+    heap_after, blocks_after = in_use()
+    results.put(
+        {
+            "before_mb": before,
+            "peak_mb": peak,
+            "peak_above_start_mb": round(peak - before, 1),
+            "heap_kept_mb": round((heap_after - heap) / 2**20, 2),
+            "python_blocks_kept": blocks_after - blocks,
+        }
+    )
+
+
+class HeapFacts(ctypes.Structure):
+    """`struct mallinfo2` of glibc."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def in_use() -> tuple[int, int]:
+    """Return the bytes in use in the C heap (glibc 2.33 or later) and the blocks that Python objects take."""
+    gc.collect()
+    library = ctypes.CDLL("libc.so.6")
+    library.mallinfo2.restype = HeapFacts
+    facts = library.mallinfo2()
+    return facts.uordblks + facts.hblkhd, sys.getallocatedblocks()
 
 
 def memory_of(name: str) -> float:

@@ -299,8 +299,9 @@ def test_rate_limits_hold_for_every_attempt(
 def test_the_maximum_cost_is_not_exceeded_and_counts_earlier_runs(tmp_path: Path) -> None:
     items = write_working_folder(tmp_path, num_items=4)
     prices = {"price_per_million_input": 1000.0, "price_per_million_output": 1000.0}  # a reply costs 1.05
-    with judge_server() as server:
-        first = run(server, items, tmp_path, max_cost=6.0, max_tokens=60, tokens_per_image=100, **prices)
+    with judge_server(lambda number, body: Answer(delay=0.1)) as server:
+        # Foreseen at far less than it costs: one call teaches what the others will cost.
+        first = run(server, items, tmp_path, max_cost=6.0, max_tokens=60, tokens_per_image=1, **prices)
         assert first.stopped is not None and "maximum cost of 6" in first.stopped
         assert first.cost == pytest.approx(1.05 * len(server.requests)) and 4 < first.cost <= 6
         assert first.num_left == 16 - len(server.requests) and len(records(tmp_path)) == len(server.requests)

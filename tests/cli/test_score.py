@@ -182,6 +182,7 @@ def test_bad_arguments_are_usage_errors(videorm_folder: Path, pairs: Path, tmp_p
         assert result.exit_code == 2, (arguments, result.output)
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_does(scored: Path, pairs: Path, videorm_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

@@ -79,6 +79,7 @@ def weights(path: str) -> dict[str, torch.Tensor]:
     return load_file(Path(path) / "pytorch_lora_weights.safetensors")
 
 
+@pytest.mark.slow
 def test_from_training_to_a_table_in_a_process_of_its_own(folder: Path, videorm_folder: Path) -> None:
     (folder / "videorm").symlink_to(videorm_folder)
     done = subprocess.run(

@@ -73,6 +73,7 @@ def test_a_fall_counts_only_while_the_reward_rises(reward, a, b, tolerance, fall
     assert [fall.name for fall in find_falls(START, now, tolerance)] == fallen
 
 
+@pytest.mark.slow
 def test_a_hacked_run_is_stopped_with_the_guard_and_not_without(tmp_path, caplog):
     with caplog.at_level(logging.ERROR):
         guarded = run(tmp_path)

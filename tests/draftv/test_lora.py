@@ -81,6 +81,7 @@ def test_a_fresh_pipeline_reads_it_back_to_identical_frames(tmp_path, peft_confi
     assert [path.name for path in tmp_path.iterdir()] == [LORA_WEIGHTS_NAME]
 
 
+@pytest.mark.slow
 def test_another_process_reads_it_back_to_identical_frames(tmp_path):
     pipe = trained_like()
     save_lora(pipe, tmp_path / "lora")

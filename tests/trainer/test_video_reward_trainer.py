@@ -5,6 +5,8 @@ import math
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from peft import LoraConfig
 from transformers import AutoModel, AutoProcessor
 
@@ -54,6 +56,9 @@ def test_all_that_trains_moves_and_nothing_else(tmp_path, settings, prefixes):
     assert changed(before, weights(trainer)) <= names
 
 
+@pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.23"), reason="older releases load an adapter without the head"
+)
 def test_lora_and_the_head_move_and_the_saved_adapter_loads(tmp_path):
     base = small_folder(tmp_path / "base")
     lora = LoraConfig(r=2, target_modules=["q_proj", "v_proj"])

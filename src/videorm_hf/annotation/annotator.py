@@ -305,9 +305,9 @@ class _Run:
 
     async def _ask(self, call: Call, frames: list[list[bytes]]) -> None:
         """Ask once, unless money or disk are short, and write down what comes of it."""
-        words = build_messages(call.rubric, call.item.prompt, [[] for _ in frames], self.form)
-        expected = self.spending.expected_input(text_length(words), sum(map(len, frames)))
-        while not self.spending.allows(expected):
+        num_characters = text_length(build_messages(call.rubric, call.item.prompt, [[] for _ in frames], self.form))
+        num_images = sum(map(len, frames))
+        while not self.spending.allows(self.spending.expected_input(num_characters, num_images)):
             if self.spending.num_in_flight == 0:
                 self.stop(f"one more call could exceed the maximum cost of {self.options.max_cost:g}")
             if self.stopping.is_set():
@@ -316,6 +316,7 @@ class _Run:
         if shutil.disk_usage(self.journal.path.parent).free < _LEAST_FREE_BYTES:
             self.stop(f"the disk of {self.journal.path} is nearly full: make room and run again")
             return
+        expected = self.spending.expected_input(num_characters, num_images)
         self.spending.num_in_flight += 1
         try:
             reply, form = await self._reply(call, frames, expected)
