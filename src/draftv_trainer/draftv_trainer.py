@@ -14,10 +14,9 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from peft import LoraConfig
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, set_seed
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from draftv_trainer.callbacks import (
     FixedPrompts,
@@ -43,6 +42,7 @@ from draftv_trainer.trainer_inputs import (
     load_rewards,
     prompt_dataset,
 )
+from videorm_hf.trainer.resumable_trainer import ResumableTrainer
 from videorm_hf.trainer.resuming import CheckpointFiles
 
 NUM_FIXED_PROMPTS = 4
@@ -53,7 +53,7 @@ RUN_STATE_NAME = "draftv_state.pt"
 CHECKPOINT = CheckpointFiles(weights=(LORA_WEIGHTS_NAME,), archives=(RUN_STATE_NAME,))
 
 
-class DRaFTVTrainer(Trainer):
+class DRaFTVTrainer(ResumableTrainer):
     """Tune a text-to-video pipeline by the gradient of differentiable video rewards.
 
     Each step samples one video per prompt, scores it and follows the gradient of the mean weighted reward through the
@@ -374,41 +374,10 @@ class DRaFTVTrainer(Trainer):
         if self.args.should_save:
             with self.published_weights():
                 save_lora(self.pipe, output_dir or self.args.output_dir or ".")
-            self._write_card(output_dir)
+            self._write_card(Path(output_dir or self.args.output_dir or "."))
 
-    def create_model_card(
-        self,
-        language: str | None = None,
-        license: str | None = None,
-        tags: str | list[str] | None = None,
-        model_name: str | None = None,
-        dataset: str | list[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Write the card and the facts of the run to `output_dir`.
-
-        Args:
-            language (`str`, *optional*):
-                Language of the prompts, for the card's head.
-            license (`str`, *optional*):
-                Licence, for the card's head.
-            tags (`str` or `list[str]`, *optional*):
-                Further tags.
-            model_name (`str`, *optional*):
-                The card's title; by default the folder's name.
-            dataset (`str` or `list[str]`, *optional*):
-                Datasets on the Hub that the prompts came from.
-            kwargs:
-                Trainer's other arguments, which say nothing of a LoRA.
-        """
-        datasets = [dataset] if isinstance(dataset, str) else dataset
-        metadata = {"language": language, "license": license, "tags": tags, "datasets": datasets}
-        if self.is_world_process_zero():
-            self._write_card(None, model_name=model_name, metadata=metadata)
-
-    def _write_card(self, folder: str | None, **fields: Any) -> None:
+    def _write_card(self, folder: Path, **fields: Any) -> None:
         """Write the card and the facts beside the weights."""
-        folder = folder or self.args.output_dir or "."
         facts = run_facts(self.model, self.args, self.state.log_history)
         own_loader = reads_own_lora(self.pipe, self.model.denoiser)
         write_card(folder, facts, own_loader=own_loader, repo_id=self.hub_model_id, **fields)
@@ -417,13 +386,6 @@ class DRaFTVTrainer(Trainer):
         """Push the LoRA of a checkpoint, which Trainer, knowing only models' files, would not copy."""
         self.save_model(_internal_call=True)
         super()._push_from_checkpoint(checkpoint_folder)
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Write a checkpoint whose last file is Trainer's state, also over the remains of an earlier one."""
-        folder = os.path.join(self.args.output_dir or ".", f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-        if self.args.should_save and os.path.isdir(folder):
-            Path(folder, TRAINER_STATE_NAME).unlink(missing_ok=True)
-        super()._save_checkpoint(model, trial)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         """Write with the optimiser what else an exact resumption needs."""

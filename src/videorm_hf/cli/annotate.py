@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def annotate(
+    context: typer.Context,
     folder: Annotated[str, typer.Argument(help="A working folder, or a labelled set as SET:PATH, such as fetv:DATA.")],
     model: judge.Model,
     base_url: judge.BaseUrl = None,
@@ -57,34 +58,12 @@ def annotate(
     run as given.
     """
     # Imported here: the client and the readers take seconds, which `videoprefer --help` need not wait for.
-    from videorm_hf.annotation import AnnotationOptions, VideoAnnotator
+    from videorm_hf.annotation import VideoAnnotator
     from videorm_hf.videoprefer.items import DIMENSIONS
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        options = AnnotationOptions(
-            model=model,
-            base_url=base_url,
-            api_key_env=api_key_env,
-            mode=mode,  # type: ignore[arg-type]  # checked by the options
-            dimensions=tuple(dimension or DIMENSIONS),
-            rubric_version=rubric_version,
-            num_frames=num_frames,
-            frame_size=frame_size,
-            temperature=temperature,
-            response_format=response_format,  # type: ignore[arg-type]
-            max_tokens=max_tokens,
-            concurrency=concurrency,
-            requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
-            timeout=timeout,
-            max_attempts=max_attempts,
-            tokens_per_image=tokens_per_image,
-            price_per_million_input=price_per_million_input,
-            price_per_million_output=price_per_million_output,
-            max_cost=max_cost,
-            num_workers=num_workers,
-        )
+        options = judge.annotation_options(context.params, dimensions=tuple(dimension or DIMENSIONS))
         items, root = read_videos(folder)
         if output is None and root == Path():
             raise ValueError("a labelled set is not written into: name the rating file with --output")

@@ -1,8 +1,13 @@
 """Options of the commands that ask a judge."""
 
-from typing import Annotated
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from videorm_hf.annotation import AnnotationOptions
 
 Model = Annotated[str, typer.Option(help="The judge, by the name its server knows it by.")]
 BaseUrl = Annotated[
@@ -26,3 +31,19 @@ PricePerMillionInput = Annotated[float | None, typer.Option(help="Price of a mil
 PricePerMillionOutput = Annotated[float | None, typer.Option(help="Price of a million tokens of replies.")]
 MaxCost = Annotated[float | None, typer.Option(help="Stop before the calls, of earlier runs too, cost more.")]
 NumWorkers = Annotated[int, typer.Option(min=0, help="Decoding processes.")]
+
+
+def annotation_options(params: Mapping[str, Any], **settings: Any) -> "AnnotationOptions":
+    """Gather how a judge is asked from a command's options, which have the names of the settings.
+
+    Args:
+        params (`Mapping[str, Any]`): The options, as typer's context has them; those of another name are left out.
+        settings (`Any`): Settings that are not an option of the command as they stand.
+
+    Returns:
+        [`AnnotationOptions`]: what was given, checked.
+    """
+    from videorm_hf.annotation import AnnotationOptions
+
+    names = {field.name for field in dataclasses.fields(AnnotationOptions)}
+    return AnnotationOptions(**{**{name: params[name] for name in names & params.keys()}, **settings})

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
+    context: typer.Context,
     folder: Annotated[str, typer.Argument(help="A labelled set as SET:PATH, such as fetv:DATA, or a working folder.")],
     model: judge.Model,
     output: Annotated[Path, typer.Option(help="Folder for the journals, sweep.json and sweep.png.")],
@@ -62,32 +63,13 @@ def sweep(
     Each combination has a journal in OUTPUT: the same command goes on where it was interrupted. Exit code: 0 if all
     combinations are complete, 1 if not, 2 if the command cannot be run as given.
     """
-    from videorm_hf.annotation import AnnotationOptions
     from videorm_hf.annotation.sweep import run_sweep
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     frames, temperatures = num_frames or [4, 6, 8, 10], temperature or [0.3, 0.5, 0.7, 0.9]
     try:
-        options = AnnotationOptions(
-            model=model,
-            base_url=base_url,
-            api_key_env=api_key_env,
-            dimensions=(dimension,),
-            rubric_version=rubric_version,
-            frame_size=frame_size,
-            response_format=response_format,  # type: ignore[arg-type]  # checked by the options
-            max_tokens=max_tokens,
-            concurrency=concurrency,
-            requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
-            timeout=timeout,
-            max_attempts=max_attempts,
-            tokens_per_image=tokens_per_image,
-            price_per_million_input=price_per_million_input,
-            price_per_million_output=price_per_million_output,
-            max_cost=max_cost,
-            num_workers=num_workers,
-        )
+        asked = {name: value for name, value in context.params.items() if name not in ("num_frames", "temperature")}
+        options = judge.annotation_options(asked, dimensions=(dimension,))
         items, root = read_videos(folder)
         if reference is None and open_set(folder) is None:
             raise ValueError("a working folder has no people's ratings: name them with --reference")

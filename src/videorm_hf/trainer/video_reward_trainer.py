@@ -18,13 +18,12 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     ProcessorMixin,
-    Trainer,
     TrainerCallback,
     TrainerState,
     set_seed,
 )
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.trainer.cached_groups import FeatureSource, cache_groups
@@ -41,6 +40,7 @@ from videorm_hf.trainer.mixture_sampler import MixtureSampler
 from videorm_hf.trainer.model_card import run_facts, write_card
 from videorm_hf.trainer.pair_rewards import PairRewards
 from videorm_hf.trainer.preference_groups import ConcatGroups, PreferenceData, PreferenceGroups
+from videorm_hf.trainer.resumable_trainer import ResumableTrainer
 from videorm_hf.trainer.reward_models import ModelOrPath, choose_trainable, load_processor, load_reward_model
 from videorm_hf.trainer.trainer_inputs import TellEpoch, evaluation_sets, set_facts, training_sets, use_num_frames
 from videorm_hf.trainer.video_reward_config import VideoRewardConfig
@@ -48,7 +48,7 @@ from videorm_hf.trainer.video_reward_config import VideoRewardConfig
 logger = logging.getLogger(__name__)
 
 
-class VideoRewardTrainer(Trainer):
+class VideoRewardTrainer(ResumableTrainer):
     """Train a reward model on preferences between videos.
 
     Each step takes a batch of rows, encodes every video and every prompt in it once, and follows the gradient of the
@@ -449,48 +449,11 @@ class VideoRewardTrainer(Trainer):
         torch.save(self.args, folder / TRAINING_ARGS_NAME)
         self._write_card(folder)
 
-    def create_model_card(
-        self,
-        language: str | None = None,
-        license: str | None = None,
-        tags: str | list[str] | None = None,
-        model_name: str | None = None,
-        dataset: str | list[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Write the card and the facts of the run to `output_dir`.
-
-        Args:
-            language (`str`, *optional*):
-                Language of the prompts, for the card's head.
-            license (`str`, *optional*):
-                Licence, for the card's head.
-            tags (`str` or `list[str]`, *optional*):
-                Further tags.
-            model_name (`str`, *optional*):
-                The card's title; by default the folder's name.
-            dataset (`str` or `list[str]`, *optional*):
-                Datasets on the Hub that were trained on.
-            kwargs (`Any`):
-                Trainer's other arguments, which are not used.
-        """
-        datasets = [dataset] if isinstance(dataset, str) else dataset
-        metadata = {"language": language, "license": license, "tags": tags, "datasets": datasets}
-        if self.is_world_process_zero():
-            self._write_card(Path(self.args.output_dir), model_name=model_name, metadata=metadata)
-
     def _write_card(self, folder: Path, **fields: Any) -> None:
         """Write the card and the facts beside the weights."""
         sets = set_facts(self._train_sets, self.args.proportions())
         facts = run_facts(self.reward_model, self.args, sets, self.state, self.bad_clips)
         write_card(folder, facts, repo_id=self.hub_model_id, **fields)
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Write a checkpoint whose last file is Trainer's state, also over the remains of an earlier one."""
-        folder = os.path.join(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-        if self.args.should_save and os.path.isdir(folder):
-            Path(folder, TRAINER_STATE_NAME).unlink(missing_ok=True)
-        super()._save_checkpoint(model, trial)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         """Write with the optimiser which clips were left out."""
