@@ -5,6 +5,7 @@ Source: the DRaFT-V objective (Wu et al. 2024, Sec. 3.3): maximise the reward of
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +106,7 @@ def make_reward_terms(functions: Sequence[RewardFunction], weights: Sequence[flo
                 f"or names with weights (`hps_v2:PATH`): got {type(function).__name__}."
             )
         name = _reward_name(function)
-        earlier = sum(term.name == name or term.name.rpartition("_")[0] == name for term in terms)
+        earlier = sum(re.fullmatch(rf"{re.escape(name)}(_\d+)?", term.name) is not None for term in terms)
         name = f"{name}_{earlier + 1}" if earlier else name
         terms.append(RewardTerm(name, function, float(weight), _accepted_columns(function)))
     return terms

