@@ -64,4 +64,8 @@ bench: $(INSTALLED)  ## Measure speed and memory and write benchmarks/results/*.
 	$(BIN)/python benchmarks/videorm_speed.py
 	$(BIN)/python benchmarks/draftv_memory.py
 	$(BIN)/python benchmarks/draftv_vs_alignprop.py
+	$(BIN)/python benchmarks/rewards.py --size small
+	$(BIN)/python benchmarks/reward_training.py
+	$(BIN)/python benchmarks/annotation.py
+	$(BIN)/python benchmarks/videoprefer_scale.py
 	$(BIN)/python benchmarks/doc_tables.py
