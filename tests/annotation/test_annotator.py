@@ -229,23 +229,24 @@ def test_a_fault_that_stays_is_a_transport_failure(items: list[Item], tmp_path: 
 
 @pytest.mark.parametrize("header", ["Retry-After", "retry-after-ms", "date"])
 def test_retry_after_is_honoured_by_all_calls(items: list[Item], tmp_path: Path, header: str) -> None:
-    value = {"Retry-After": "1", "retry-after-ms": "1000"}
-    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 2))
-    headers = {"Retry-After": date} if header == "date" else {header: value[header]}
-    with judge_server(lambda number, body: Answer() if number else Answer("wait", 429, headers=headers)) as server:
+    def plan(number: int, body: dict[str, Any]) -> Answer:
+        if number > 0:
+            return Answer(delay=1.0 if number == 1 else 0.0)  # under way while the server asks to wait
+        date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3))  # cut to whole seconds
+        value = {"Retry-After": "2", "retry-after-ms": "2000", "date": date}[header]
+        return Answer("wait", 429, headers={"Retry-After" if header == "date" else header: value})
+
+    with judge_server(plan) as server:
         run(server, items[:1], tmp_path, concurrency=2)
     times = [request.time - server.requests[0].time for request in server.requests]
-    before = [moment for moment in times[1:] if moment < 0.9]
-    assert len(before) <= 1  # the call that was under way when the server asked to wait
     assert len(times) == 5
+    assert len([moment for moment in times[1:] if moment < 1.9]) <= 1
 
 
 def test_a_call_that_takes_too_long_is_given_up(items: list[Item], tmp_path: Path) -> None:
-    with judge_server(lambda number, body: Answer(delay=0.0 if number else 3.0)) as server:
-        start = time.monotonic()
-        summary = run(server, items[:1], tmp_path, concurrency=1, timeout=0.5)
+    with judge_server(lambda number, body: Answer(delay=0.0 if number else 30.0)) as server:
+        summary = run(server, items[:1], tmp_path, concurrency=1, timeout=2.0)
     assert summary.num_answered == 4 and summary.num_retries == 1
-    assert time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -394,7 +395,8 @@ def signals_after(server: JudgeServer, num_requests: int, *numbers: signal.Signa
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_writes_down_what_is_under_way(tmp_path: Path, number: signal.Signals) -> None:
     items = write_working_folder(tmp_path, num_items=10)
-    with judge_server(lambda number, body: Answer(delay=1.0)) as server, signals_after(server, 6, number):
+    plan = lambda number, body: Answer(delay=0.0 if number < 4 else 3.0)  # noqa: E731
+    with judge_server(plan) as server, signals_after(server, 6, number):
         summary = run(server, items, tmp_path)
     assert summary.stopped == "interrupted" and 6 <= len(server.requests) <= 8
     assert len(server.requests) == summary.num_answered == len(records(tmp_path))
@@ -404,11 +406,11 @@ def test_an_interrupted_run_writes_down_what_is_under_way(tmp_path: Path, number
 def test_the_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     items = write_working_folder(tmp_path, num_items=10)
     twice = (signal.SIGINT, signal.SIGINT)
-    with judge_server(lambda number, body: Answer(delay=20.0)) as server, signals_after(server, 4, *twice):
+    with judge_server(lambda number, body: Answer(delay=60.0)) as server, signals_after(server, 4, *twice):
         begin = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             run(server, items, tmp_path)
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 30
     assert records(tmp_path) == []
 
 

@@ -32,7 +32,7 @@ def outcomes(results: object) -> list[int | str]:
 
 def test_crashes_and_timeouts_cost_one_video_each() -> None:
     videos = ["0", "killed", "2", "aborted", "killed", "5", "slow", "7", "empty", "odd", "10", "killed"]
-    results = list(decode_ahead(decode, videos, num_workers=2, timeout=3, ahead=4))
+    results = list(decode_ahead(decode, videos, num_workers=2, timeout=6, ahead=4))
     assert outcomes(results) == [
         *(0, "decoder_crashed", 2, "decoder_crashed", "decoder_crashed", 5, "timeout", 7),
         *("empty", "decode_error", 10, "decoder_crashed"),
@@ -45,7 +45,7 @@ def test_leaving_early_ends_the_processes() -> None:
     assert next(results)[0] == 0  # type: ignore[index]
     start = time.monotonic()
     results.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
 
 
 def test_decoding_in_this_process() -> None:
