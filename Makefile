@@ -4,11 +4,11 @@ BIN := .venv/bin
 PYTEST_JOBS ?= -n auto --maxprocesses 4
 INSTALLED := .venv/.installed
 INSTALLED_MIN := .venv-min/.installed
-DOCUMENTS := README.md $(wildcard docs/*.md docs/guides/*.md)
+DOCUMENTS := README.md $(wildcard docs/*.md docs/guides/*.md hub_cards/*/README.md)
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-min parity check docs format bench
+.PHONY: help install demo miniature space test test-slow test-min parity check docs format bench reproduce cards publish release-check
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,15 +16,21 @@ help:  ## Show this list
 install: $(INSTALLED)  ## Create .venv and install the project with its development tools
 
 $(INSTALLED): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "videorm-hf needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "videorm-hf needs Python 3.10 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
 		echo "Name a newer one: make PYTHON=python3.12 $(or $(MAKECMDGOALS),install)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --editable '.[dev]'
 	@touch $@
 
-demo: $(INSTALLED)  ## Score real clips, tune a small pipeline, write demo_output/index.html (offline, CPU)
-	$(BIN)/python docs/examples/demo.py --output demo_output
+demo: $(INSTALLED)  ## Score, tune and judge the shipped miniature; write demo_output/index.html (offline, CPU, minutes)
+	$(BIN)/draftv demo --output demo_output
+
+miniature: $(INSTALLED)  ## Train the shipped miniature weights from nothing (CPU, about an hour)
+	$(BIN)/python -m benchmarks.miniature
+
+space: $(INSTALLED)  ## Score, compare and vote in the browser, on the miniature weights (offline, CPU)
+	$(BIN)/python hub_cards/spaces/videorm-demo/app.py
 
 # One thread for each test process: several of them share the cores.
 test test-min: export OMP_NUM_THREADS ?= 1
@@ -60,6 +66,9 @@ format: $(INSTALLED)  ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+reproduce: $(INSTALLED)  ## Redo the paper's studies in the small world and write docs/studies.md: a night
+	$(BIN)/python -m benchmarks.studies all
+
 bench: $(INSTALLED)  ## Measure speed and memory and write benchmarks/results/*.json: hours
 	$(BIN)/python benchmarks/videorm_speed.py
 	$(BIN)/python benchmarks/draftv_memory.py
@@ -68,4 +77,15 @@ bench: $(INSTALLED)  ## Measure speed and memory and write benchmarks/results/*.
 	$(BIN)/python benchmarks/reward_training.py
 	$(BIN)/python benchmarks/annotation.py
 	$(BIN)/python benchmarks/videoprefer_scale.py
+	$(BIN)/python benchmarks/doc_tables.py
+
+cards: $(INSTALLED)  ## Fill in the tables of the Hub's cards, check their metadata, render them to build/cards (ONLINE=1: ask the Hub)
+	$(BIN)/python -m hub_cards.cards $(if $(ONLINE),--online)
+
+publish: $(INSTALLED)  ## Upload cards, weights and Space to the Hub: ORG=name; DRY_RUN=1 only lists what would be uploaded
+	@test -n "$(ORG)" || { echo "Name who publishes: make publish ORG=your-organisation DRY_RUN=1" >&2; exit 1; }
+	$(BIN)/python -m hub_cards.publish $(ORG) $(if $(DRY_RUN),--dry-run) $(if $(ONLY),--only $(ONLY)) $(if $(ARTIFACTS),--artifact $(ARTIFACTS))
+
+release-check: $(INSTALLED)  ## Build the wheel, and try it in a fresh environment with and without each extra: gigabytes, minutes
+	$(BIN)/python benchmarks/release_check.py
 	$(BIN)/python benchmarks/doc_tables.py

@@ -1,8 +1,10 @@
 """How the annotator holds up: rate against a server with fixed latency, memory over the number of calls, kills.
 
 (a) `rate`: calls a second at concurrency 32 over the ideal rate, concurrency / latency, from start to end of a run.
-(b) `memory`: peak of a process above what it held, the items among it, when the run began; 100 to 10,000 calls. The
-    peak counts pages that the allocator keeps for later; what is really kept is `heap_kept_mb` and
+(b) `memory`: peak of a process above what it held, the items among it, when the run began, noted after 100, 250, ...
+    calls of one run. It rises until every concurrent call has had its frames and its request in memory and the
+    allocator keeps pages for them, and is called flat if it hardly rises after that: `later_growth_bytes_per_call` is
+    its growth a call from the 1,000th call on. What is really kept is `heap_kept_bytes_per_call` and
     `python_blocks_kept`, the C heap and the Python objects in use after the run above what they were before it.
 (c) `kills`: a run killed (SIGKILL) at random moments and started again. `paid_twice` counts requests for calls whose
     record was in the journal when the run that sent them began; `records_lost` counts records that were in the journal
@@ -26,6 +28,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections import Counter
@@ -53,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="few calls, to see that it runs; no figures to quote")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument("--memory-calls", type=int, default=10_000, help="calls of the run whose memory is followed")
     parser.add_argument("--only", choices=("rate", "memory", "kills"), help="take one, keep the others of the output")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "annotation.json")
     arguments = parser.parse_args()
@@ -61,7 +65,7 @@ def main() -> None:
         write_clip(Path(folder) / CLIP)
         takers = {
             "rate": lambda: rate(Path(folder), num_calls=64 if smoke else 1280, latency=3.0),
-            "memory": lambda: memory(Path(folder), [20, 100] if smoke else [100, 1000, 10_000]),
+            "memory": lambda: memory(Path(folder), 100 if smoke else arguments.memory_calls),
             "kills": lambda: kills(Path(folder), 2 if smoke else 20, 200 if smoke else 3000, arguments.seed),
         }
         results = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.only else {}
@@ -93,39 +97,56 @@ def rate(folder: Path, num_calls: int, latency: float) -> dict[str, float]:
     }
 
 
-def memory(folder: Path, sizes: list[int]) -> list[dict[str, float]]:
-    """Run each number of calls in a fresh process, and one run before them that pays for what is loaded once."""
-    rows = []
+def memory(folder: Path, num_calls: int) -> dict[str, Any]:
+    """Follow a run in a fresh process, after one that pays for what is loaded once."""
     with judge(latency=0.02) as url:
-        for num_calls in sizes:
-            results = fork.SimpleQueue()
-            process = fork.Process(target=measure_memory, args=(url, folder, num_calls, results))
-            process.start()
-            rows.append({"num_calls": num_calls, **results.get()})
-            process.join()
-    return rows
+        results = fork.SimpleQueue()
+        process = fork.Process(target=measure_memory, args=(url, folder, num_calls, results))
+        process.start()
+        measured = results.get()
+        process.join()
+    return measured
 
 
 def measure_memory(url: str, folder: Path, num_calls: int, results: Any) -> None:
-    """Measure the peak of this process during a run."""
+    """Measure how the peak of this process grows during a run."""
     annotate(url, folder, "warm-up.jsonl", make_items(64))
     items = make_items(num_calls)
-    (folder / "warm-up.jsonl").unlink()
+    marks = [mark for mark in (100, 250, 500, 1000, 2500, 5000) if mark < num_calls] + [num_calls]
+    journal = folder / "memory.jsonl"
+    journal.touch()
     heap, blocks = in_use()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
     before = memory_of("VmRSS")
-    annotate(url, folder, f"memory{num_calls}.jsonl", items)
-    peak = memory_of("VmHWM")
+    peaks: dict[int, float] = {}
+    follower = threading.Thread(target=follow, args=(journal, marks, peaks), daemon=True)
+    follower.start()
+    annotate(url, folder, journal.name, items)
+    follower.join()
     heap_after, blocks_after = in_use()
+    early = max((mark for mark in marks if mark <= 1000), default=marks[0])
+    later = (peaks[num_calls] - peaks[early]) * 2**20 / max(1, num_calls - early)
     results.put(
         {
+            "num_calls": num_calls,
             "before_mb": before,
-            "peak_mb": peak,
-            "peak_above_start_mb": round(peak - before, 1),
-            "heap_kept_mb": round((heap_after - heap) / 2**20, 2),
+            "peak_above_start_mb": {str(mark): round(peak - before, 1) for mark, peak in peaks.items()},
+            "later_growth_bytes_per_call": round(later),
+            "heap_kept_bytes_per_call": round((heap_after - heap) / num_calls),
             "python_blocks_kept": blocks_after - blocks,
         }
     )
+
+
+def follow(journal: Path, marks: list[int], peaks: dict[int, float]) -> None:
+    """Note the peak of this process each time that so many records are in the journal."""
+    num_records = 0
+    with journal.open("rb") as file:
+        for mark in marks:
+            while num_records < mark:
+                time.sleep(0.02)
+                num_records += file.read().count(b"\n")
+            peaks[mark] = memory_of("VmHWM")
 
 
 class HeapFacts(ctypes.Structure):

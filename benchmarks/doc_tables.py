@@ -38,15 +38,22 @@ def pages() -> list[Path]:
 
 def with_tables(text: str) -> str:
     """Return a page with each of its tables as the results say."""
+    return replace_tables(text, table)
 
-    def table(match: re.Match[str]) -> str:
-        name = match["name"]
-        if name not in TABLES:
-            raise SystemExit(f"There is no table called {name!r}: expected one of {', '.join(TABLES)}.")
-        results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        return f"<!-- {name}: begin -->\n{TABLES[name](results)}\n<!-- {name}: end -->"
 
-    return _MARKED.sub(table, text)
+def replace_tables(text: str, fill: Callable[[str], str]) -> str:
+    """Return a page with what `fill` gives for each name between its two marks."""
+    return _MARKED.sub(
+        lambda match: f"<!-- {match['name']}: begin -->\n{fill(match['name'])}\n<!-- {match['name']}: end -->", text
+    )
+
+
+def table(name: str) -> str:
+    """Return one table as its results say."""
+    if name not in TABLES:
+        raise SystemExit(f"There is no table called {name!r}: expected one of {', '.join(TABLES)}.")
+    path = RESULTS / f"{name}.json"
+    return TABLES[name](json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else "Not measured yet."
 
 
 def draftv_memory(results: Results) -> str:
@@ -131,16 +138,21 @@ def tvge_published_metrics(results: Results) -> str:
 
 
 def videoprefer_scale(results: Results) -> str:
-    """Time and peak of each stage at both sizes."""
+    """Time and peak of each stage at both sizes, and how they grow."""
+    small, large = results["sets"].values()
     rows = []
-    for stage in next(iter(results["sets"].values()))["stages"]:
-        row: dict[str, Any] = {"stage": stage}
-        for entry in results["sets"].values():
-            measured = entry["stages"][stage]
+    for stage, last in large["stages"].items():
+        row: dict[str, Any] = {"stage": stage.replace("_default_shards", ", shards of 128 MiB")}
+        for entry in (small, large):
+            measured = entry["stages"].get(stage)
             row[f"{entry['items']:,} items, {entry['videos']:,} videos"] = (
-                f"{measured['seconds']:.1f} s, {measured['peak_mb_above_import']:.0f} MB"
+                f"{measured['seconds']:.1f} s, {measured['peak_mb_above_import']:.0f} MB" if measured else "-"
             )
-        row["time grows by"] = f"{results['growth']['stages'][stage]['time_factor']:.1f}"
+        first = small["stages"].get(stage)
+        if first is not None:
+            added = (last["peak_mb_above_import"] - first["peak_mb_above_import"]) * 1024
+            row["time grows by"] = f"{last['seconds'] / first['seconds']:.1f}"
+            row["an item adds"] = f"{added / (large['items'] - small['items']):.1f} KB"
         rows.append(row)
     return markdown_table(rows)
 
@@ -183,7 +195,8 @@ def rewards(results: Results) -> str:
 def annotation(results: Results) -> str:
     """Rate, memory and what is lost when a run is killed."""
     rate, kills = results["rate"], results["kills"]
-    peaks = ", ".join(f"{entry['peak_above_start_mb']:.1f} MB ({entry['num_calls']:,})" for entry in results["memory"])
+    memory = results["memory"]
+    peaks = ", ".join(f"{peak:.0f} MB ({int(calls):,})" for calls, peak in memory["peak_above_start_mb"].items())
     rows = [
         {
             "measured": f"rate, {results['settings']['concurrency']} calls at once, {rate['latency_s']:g} s latency, "
@@ -191,7 +204,13 @@ def annotation(results: Results) -> str:
             "figure": f"{rate['calls_per_s']:.1f} calls/s, {rate['share_of_ideal']:.1%} of the ideal; "
             f"{rate['cpu_ms_per_call']:.0f} ms of CPU a call",
         },
-        {"measured": "peak memory above the start (calls)", "figure": peaks},
+        {"measured": "peak memory above the start, after so many calls", "figure": peaks},
+        {
+            "measured": "growth of the peak after the first 1,000 calls",
+            "figure": f"{memory['later_growth_bytes_per_call']:,} bytes a call; kept after the run: "
+            f"{memory['heap_kept_bytes_per_call']:,} bytes of C heap a call, "
+            f"{memory['python_blocks_kept']:,} Python objects in all",
+        },
         {
             "measured": f"killed {kills['kills']} times over {kills['calls']:,} calls",
             "figure": f"{kills['paid_twice']} calls paid twice, {kills['records_lost']} records lost; "
@@ -202,10 +221,27 @@ def annotation(results: Results) -> str:
     return markdown_table(rows)
 
 
+def release(results: Results) -> str:
+    """Sizes of the distribution, and what was tried in a fresh environment."""
+    wheel, base = results["wheel"], results["base"]
+    rows = {
+        "wheel": f"{wheel['megabytes']:.1f} MB, {wheel['files']} files; "
+        f"{wheel['megabytes_of_miniature_weights']:.1f} MB of it the miniature weights",
+        "source distribution": f"{results['sdist']['megabytes']:.1f} MB",
+        "fresh environment": f"Python {base['python']}, {base['packages_installed']} packages",
+        "modules imported": base["modules_imported"],
+        "quick start blocks run": base["quick_start_blocks_run"],
+        "extras tried": ", ".join(results["extras"]),
+        "with": ", ".join(f"{name} {version}" for name, version in base["versions"].items()),
+    }
+    return markdown_table([{"": name, "release": value} for name, value in rows.items()])
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "annotation": annotation,
     "draftv_memory": draftv_memory,
     "draftv_vs_alignprop": draftv_vs_alignprop,
+    "release": release,
     "reward_training": reward_training,
     "rewards": rewards,
     "tvge_published_metrics": tvge_published_metrics,

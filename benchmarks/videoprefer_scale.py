@@ -8,8 +8,14 @@ the items has three candidates, which gives the paper's 54,000 videos for 14,000
 (b) `export`: both views as Parquet shards with embedded videos, statistics and card;
 (c) `stream`: every row of both views, with its bytes, through plain `load_dataset(..., streaming=True)`.
 
-Memory is the peak of the process above what it holds after its imports. Near-linear time is a growth near 10, flat
-memory a growth far below the added data.
+Memory is the peak of the process above what it holds after its imports. Near-linear time is a growth near 10. Memory
+is called flat if what an item adds is small beside its data: `added_bytes_per_item` of the growth; at 100,000 items,
+seven times the paper's set, a kilobyte an item makes 100 MB.
+
+A reader keeps the shard that it is in, so its peak grows with the data until they fill one shard. Real clips are about
+a thousand times larger than the ones here and fill a shard of 128 MiB, the default, with a few dozen; shards here hold
+8 MiB, so that both sets have several. `stream_default_shards` reads the larger set from shards of the default size:
+what it needs more is at most such a shard, whatever the size of the set.
 
     python benchmarks/videoprefer_scale.py
 """
@@ -30,7 +36,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-STAGES = ("build", "export", "stream")
+STAGES = ("build", "export", "stream", "export_default_shards", "stream_default_shards")
+FOR_BOTH_SIZES = STAGES[:3]
+SHARD_BYTES = 8 * 2**20
 DISTINCT_CLIPS = 200
 DIMENSIONS = ("prompt_following", "video_quality")
 WORDS = [f"word{number}" for number in range(3000)]
@@ -54,7 +62,8 @@ def main() -> None:
     for size in (items // 10, items):
         with tempfile.TemporaryDirectory() as folder:
             videos = write_working_folder(Path(folder) / "working", size, arguments.seed)
-            rows = {stage: run_stage(stage, Path(folder)) for stage in STAGES}
+            stages = STAGES if size == items else FOR_BOTH_SIZES
+            rows = {stage: run_stage(stage, Path(folder)) for stage in stages}
         for stage, row in rows.items():
             row |= {"items_per_s": size / row["seconds"], "videos_per_s": videos / row["seconds"]}
             print(f"{size} items, {videos} videos, {stage}: {json.dumps(row)}", flush=True)
@@ -68,11 +77,13 @@ def main() -> None:
 def growth(small: dict[str, Any], large: dict[str, Any]) -> dict[str, Any]:
     """Return how time and memory of each stage grow from the small to the large set."""
     stages = {}
-    for stage, row in large["stages"].items():
-        before = small["stages"][stage]
+    for stage, before in small["stages"].items():
+        row = large["stages"][stage]
+        added_mb = row["peak_mb_above_import"] - before["peak_mb_above_import"]
         stages[stage] = {
             "time_factor": row["seconds"] / before["seconds"],
-            "added_peak_mb": row["peak_mb_above_import"] - before["peak_mb_above_import"],
+            "added_peak_mb": added_mb,
+            "added_bytes_per_item": round(added_mb * 2**20 / (large["items"] - small["items"])),
         }
     return {"size_factor": large["items"] / small["items"], "stages": stages}
 
@@ -89,17 +100,22 @@ def measure(stage: str, folder: Path) -> dict[str, Any]:
     """Run one stage in this process; return its time, its peak and what it counted."""
     from videorm_hf.videoprefer.builder import VideoPreferConfig
     from videorm_hf.videoprefer.export import export_to_hub_layout
+    from videorm_hf.videoprefer.layouts import SHARD_BYTES as DEFAULT_SHARD_BYTES
 
+    is_default = stage.endswith("default_shards")
+    hub = folder / ("hub_default_shards" if is_default else "hub")
     config = VideoPreferConfig(name="preference", data_dir=str(folder / "working"), num_candidates=None, num_workers=0)
     at_import = resident_mb()
     start = time.perf_counter()
     if stage == "build":
         counted: dict[str, Any] = build(folder)
-    elif stage == "export":
-        report = export_to_hub_layout(config, folder / "hub", progress=False)
-        counted = {"items_out": report.items_out, "megabytes": folder_mb(folder / "hub")}
+    elif stage.startswith("export"):
+        shard_bytes = DEFAULT_SHARD_BYTES if is_default else SHARD_BYTES
+        report = export_to_hub_layout(config, hub, shard_bytes=shard_bytes, progress=False)
+        num_files = len(list(hub.rglob("*.parquet")))
+        counted = {"items_out": report.items_out, "megabytes": folder_mb(hub), "parquet_files": num_files}
     else:
-        counted = stream(folder / "hub")
+        counted = stream(hub)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)
     return {"seconds": seconds, "peak_mb_above_import": peak - at_import, "import_mb": at_import, **counted}

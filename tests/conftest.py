@@ -3,11 +3,16 @@
 import importlib.util
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.factories import tiny_videorm_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

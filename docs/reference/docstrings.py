@@ -16,4 +16,9 @@ class HuggingFaceDocstrings(griffe.Extension):
         """Rewrite one docstring."""
         if obj.docstring is not None:
             text = _NAMED_OBJECT.sub(r"`\1`", obj.docstring.value)
-            obj.docstring.value = _PARAMETER.sub(lambda match: match.group().replace("`", ""), text)
+            obj.docstring.value = _PARAMETER.sub(_plain, text)
+
+
+def _plain(match: re.Match[str]) -> str:
+    """Return a parameter's line without marks."""
+    return match.group().replace("`", "").replace("*optional*", "optional")

@@ -268,11 +268,11 @@ def _run_pipeline(
             f"{pipeline_kwargs['eta']}) from one generator per video does not fit: sample one video at a time, with "
             f"per_device_train_batch_size=1 and gradient accumulation. Got {len(prompts)} prompts."
         )
+    frames_argument = find_spec(pipe).frames_argument
+    arguments = {frames_argument if name == "num_frames" else name: value for name, value in pipeline_kwargs.items()}
     # Unwrapped: inside a decorator such as torch.inference_mode() gradients could not be switched on again.
     call: Callable[..., BaseOutput] = inspect.unwrap(type(pipe).__call__)
-    output = call(
-        pipe, prompt=prompts, generator=generator, output_type=output_type, return_dict=True, **pipeline_kwargs
-    )
+    output = call(pipe, prompt=prompts, generator=generator, output_type=output_type, return_dict=True, **arguments)
     result = output["frames"] if "frames" in output else output["images"]
     if output_type == "latent":
         return result

@@ -1,9 +1,11 @@
 """`videorm rank`: the order of a folder."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from tests.factories import tiny_videorm_folder
@@ -47,3 +49,20 @@ def test_nothing_to_rank(videorm_folder: Path, tmp_path: Path) -> None:
     result = run(tmp_path, "--prompt", "a cat", "--reward", videorm_folder)
     assert result.exit_code == 2 and "holds no file" in " ".join(result.output.split())
     assert run(tmp_path / "absent", "--prompt", "a cat", "--reward", videorm_folder).exit_code == 2
+
+
+def test_a_reward_of_ones_own_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("rewards_to_rank_by.py").write_text(
+        "def darkness(frames, prompts):\n    return -frames.mean(dim=(1, 2, 3, 4))\n"
+    )
+    Path("candidates").mkdir()
+    for number, frames in {0: numbered_frames(8), 1: numbered_frames(8) // 2}.items():
+        write_video(tmp_path / "candidates" / f"{number}.mp4", frames)
+    arguments = ("candidates", "--prompt", "a cat", "--output", "order.json")
+    result = run(*arguments, "--reward", "rewards_to_rank_by:darkness")
+    assert result.exit_code == 0, result.output
+    assert [row["video"] for row in json.loads(Path("order.json").read_text())["ranking"]] == ["1.mp4", "0.mp4"]
+    wrong = run(*arguments, "--reward", "rewards_to_rank_by:brightness")
+    assert wrong.exit_code == 2 and "has no 'brightness'" in " ".join(wrong.output.split())

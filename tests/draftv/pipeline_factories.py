@@ -355,7 +355,7 @@ def tiny_hunyuanvideo15() -> HunyuanVideo15Pipeline:
 
 
 def tiny_latte() -> LattePipeline:
-    """A pipeline that the tables of the package do not know, with a VAE that mixes the frames it is given."""
+    """A pipeline with a VAE that mixes the frames it is given, and a name of its own for their number."""
     tokenizer = tiny_t5_tokenizer()
     transformer = LatteTransformer3DModel(
         num_attention_heads=2,

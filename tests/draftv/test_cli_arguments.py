@@ -62,18 +62,20 @@ def test_rewards_are_folders_ids_functions_and_classes(files: Path) -> None:
         "class Blue:\n    def __call__(self, frames, prompts):\n        return frames[:, :, 2].mean(dim=(1, 2, 3))\n"
     )
     Path("videorm").mkdir()
-    folder, hub_id, red, blue = find_rewards(["videorm", "owner/name", "rewards_of_mine:red", "rewards_of_mine:Blue"])
-    assert (folder, hub_id) == ("videorm", "owner/name")
+    words = ["videorm", "owner/name", "hps_v2:HPS_v2_compressed.pt", "pick_score:folder"]
+    *loaded_later, red, blue = find_rewards([*words, "rewards_of_mine:red", "rewards_of_mine:Blue"])
+    assert loaded_later == words
     frames = torch.rand(2, 3, 3, 4, 4)
-    assert torch.equal(red(frames, []), frames[:, :, 0].mean(dim=(1, 2, 3)))
-    assert torch.equal(blue(frames, []), frames[:, :, 2].mean(dim=(1, 2, 3)))
+    assert torch.equal(red(frames, ["", ""]), frames[:, :, 0].mean(dim=(1, 2, 3)))
+    assert torch.equal(blue(frames, ["", ""]), frames[:, :, 2].mean(dim=(1, 2, 3)))
+    assert (red.name, blue.name) == ("red", "Blue")
 
 
 @pytest.mark.parametrize(
     ("word", "error", "message"),
     [
-        ("no_such_module:f", ImportError, "no_such_module:f cannot be imported"),
-        ("json:no_such_name", ImportError, "has no such name"),
+        ("no_such_module:f", ValueError, "no reward 'no_such_module' .* no such module in"),
+        ("json:no_such_name", ImportError, "has no 'no_such_name'"),
         ("nothing", FileNotFoundError, "must be a folder, or a Hub id"),
         ("./no/folder", FileNotFoundError, "must be a folder, or a Hub id"),
     ],

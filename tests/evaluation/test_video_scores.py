@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from videorm_hf.evaluation.video_scores import (
     reward_settings,
     score_requests,
 )
-from videorm_hf.rewards import FrameMean, VideoRMReward
+from videorm_hf.rewards import FrameMean, VideoRMReward, load_reward
 from videorm_hf.scoring import score_videos
 
 SETTINGS = ScoringSettings(batch_size=2, num_workers=0, device="cpu", progress=False)
@@ -212,3 +213,14 @@ def test_flips_and_lost_orders() -> None:
     (result,) = judge_robustness(plans, rewards, [[a, b, c]])
     assert (result.flipped, result.num_pairs) == (pytest.approx(1.5 / 3), 3)  # ab flipped, ac lost, bc kept
     assert result.original_wins == pytest.approx(2 / 3) and result.drift == pytest.approx(1 / (2 / 3) ** 0.5)
+
+
+def test_scores_of_a_reward_of_ones_own_depend_on_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name, sign in (("own_plus", "+"), ("own_minus", "-")):
+        (tmp_path / f"{name}.py").write_text(
+            f"def light(frames, prompts):\n    return {sign}frames.mean((1, 2, 3, 4))\n"
+        )
+    plus, minus = (reward_settings(load_reward(f"{name}:light"), "light", 8) for name in ("own_plus", "own_minus"))
+    assert {key for key in plus if plus[key] != minus[key]} == {"configuration"}

@@ -1,5 +1,7 @@
 """Which frames are chosen, that few others are decoded, and what every kind of broken file is called."""
 
+import ctypes
+import gc
 import io
 import pickle
 from fractions import Fraction
@@ -336,6 +338,28 @@ def test_bytes_after_the_last_mp4_box_do_no_harm(tmp_path: Path) -> None:
     write_video(path, numbered_frames(16))
     path.write_bytes(path.read_bytes() + b"\0" * 37 + b"appended by a camera")
     assert read_numbers(read_frames(path, 8).frames) == uniform_indices(16, 8).tolist()
+
+
+class HeapFacts(ctypes.Structure):
+    """`struct mallinfo2` of glibc."""
+
+    _fields_ = [(f"field_{number}", ctypes.c_size_t) for number in range(10)]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33, which counts its heap")
+@pytest.mark.parametrize("num_frames", [1, 8])
+def test_nothing_is_kept_of_a_video_that_was_read(tmp_path: Path, num_frames: int) -> None:
+    path = tmp_path / "clip.mp4"
+    write_video(path, numbered_frames(16), options=SHORT_GROUPS)
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = HeapFacts
+    sizes = []
+    for _ in range(3):  # the first round pays for what is made once
+        for _ in range(100):
+            read_frames(path, num_frames)
+        gc.collect()
+        sizes.append(mallinfo().field_7)  # bytes in use
+    assert sizes[2] - sizes[1] < 100 * 100  # bytes a video
 
 
 def test_num_frames_must_be_positive() -> None:

@@ -111,6 +111,59 @@ def test_what_is_no_reward_is_named() -> None:
     assert set(REWARDS) >= {"videorm", "hps_v2", "hps_v2.1", "pick_score", "clip_score", "image_reward", "aesthetic"}
 
 
+OWN_REWARDS = """
+import torch
+from videorm_hf.rewards import Reward
+
+constant = 3
+
+def brighter_than(frames, prompts, level):
+    return frames.mean(dim=(1, 2, 3, 4)) - torch.tensor(level)
+
+class Still(Reward):
+    name = "stillness"
+
+    def forward(self, frames, prompts, **columns):
+        return -frames.diff(dim=1).abs().mean(dim=(1, 2, 3, 4))
+"""
+
+
+@pytest.fixture
+def own_rewards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of rewards in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    name = f"rewards_in_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(OWN_REWARDS)
+    (tmp_path / f"needs_{name}.py").write_text("import a_package_that_is_not_there\n")
+    return name
+
+
+def test_rewards_of_ones_own_are_imported(own_rewards: str) -> None:
+    frames = torch.rand(2, 4, 3, 8, 8, requires_grad=True)
+    level, still = load_reward(f"{own_rewards}:brighter_than"), load_reward(f"{own_rewards}:Still")
+    assert (level.name, still.name) == ("brighter_than", "stillness")
+    # Of a data set's columns a function gets those that it names.
+    rewards = level(frames, PROMPTS, level=[0.25, 0.5], source=["a", "b"])
+    assert torch.equal(rewards, frames.mean(dim=(1, 2, 3, 4)) - torch.tensor([0.25, 0.5]))
+    rewards.sum().backward()
+    assert (frames.grad != 0).all()
+    assert torch.equal(still(frames, PROMPTS), -frames.diff(dim=1).abs().mean(dim=(1, 2, 3, 4)))
+
+
+def test_what_is_wrong_with_ones_own_reward_is_said(own_rewards: str) -> None:
+    with pytest.raises(ImportError, match="has no 'absent'"):
+        load_reward(f"{own_rewards}:absent")
+    with pytest.raises(TypeError, match="must be a function .* got int"):
+        load_reward(f"{own_rewards}:constant")
+    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
+        load_reward(f"needs_{own_rewards}:reward")
+    with pytest.raises(ValueError, match="takes no further arguments"):
+        load_reward(f"{own_rewards}:Still", num_frames=4)
+    with pytest.raises(ValueError, match="one prompt a video"):
+        load_reward(f"{own_rewards}:brighter_than")(torch.rand(2, 4, 3, 8, 8), ["one"])
+
+
 @pytest.mark.slow  # a fresh interpreter
 def test_importing_the_rewards_does_not_import_open_clip() -> None:
     code = "import sys, videorm_hf.rewards; print(*({'open_clip', 'diffusers', 'datasets'} & set(sys.modules)))"

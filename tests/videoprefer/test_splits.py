@@ -28,14 +28,13 @@ def test_spelling_does_not_make_another_prompt() -> None:
 
 def test_near_duplicates_share_a_group_and_others_do_not() -> None:
     base = "a corgi rides a skateboard along the beach at sunset"
-    groups = near_duplicates([base, base.upper() + "!", base + " slowly", "a corgi eats a carrot", ""])
-    assert groups[base] == groups[base.upper() + "!"] == groups[base + " slowly"]
-    assert len(set(groups.values())) == 3
+    groups = near_duplicates([base + " slowly", base.upper() + "!", "a corgi eats a carrot", base, ""])
+    assert groups == [base, base, "a corgi eats a carrot", base, ""]
 
 
 @given(prompts, st.sampled_from([0.3, 0.5, 0.8, 1.0]))
 def test_groups_are_exactly_the_linked_prompts(texts: list[str], similarity: float) -> None:
-    groups = near_duplicates(texts, similarity)
+    groups = dict(zip(texts, near_duplicates(texts, similarity), strict=True))
     slow = {text: {text} for text in texts}  # every pair compared, sets merged
     for first, second in itertools.combinations(slow, 2):
         if jaccard(first, second) >= similarity - 1e-9 and slow[first] is not slow[second]:
@@ -58,7 +57,7 @@ def test_no_prompt_crosses(texts: list[str], seed: int) -> None:
 def test_what_is_added_moves_nobody_unless_it_links_groups(old: list[str], new: list[str]) -> None:
     before = assign_splits({str(number): text for number, text in enumerate(old)}, HALVES)
     after = assign_splits({str(number): text for number, text in enumerate([*old, *new])}, HALVES)
-    groups = near_duplicates([*old, *new])
+    groups = dict(zip([*old, *new], near_duplicates([*old, *new]), strict=True))
     untouched = {groups[text] for text in old} - {groups[text] for text in new}
     for number, text in enumerate(old):
         if groups[text] in untouched:
@@ -101,5 +100,5 @@ def test_as_many_prompts_as_the_paper_has() -> None:
     texts = [" ".join(draw.choices(words, weights, k=draw.randint(4, 25))) for _ in range(14_000)]
     texts[1000:2000] = [text + " again" for text in texts[:1000]]
     groups = near_duplicates(texts)
-    long_enough = [text for text in texts[:1000] if len(set(text.split())) >= 6]
-    assert all(groups[text] == groups[text + " again"] for text in long_enough)
+    long_enough = [number for number in range(1000) if len(set(texts[number].split())) >= 6]
+    assert all(groups[number] == groups[1000 + number] for number in long_enough)

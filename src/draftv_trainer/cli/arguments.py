@@ -3,12 +3,9 @@
 Source: TRL's parser, whose YAML files give defaults that options override.
 """
 
-import importlib
 import json
 import logging
 import os
-import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +20,7 @@ from draftv_trainer.reward_terms import RewardFunction
 from draftv_trainer.sampling import check_pipeline_kwargs
 from draftv_trainer.trainer_inputs import prompt_dataset
 from draftv_trainer.variants import VideoSettings, check_source
+from videorm_hf.rewards import REWARDS, load_reward
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +34,6 @@ _TABLE_READERS: dict[str, Callable[[str], Dataset]] = {
     ".parquet": Dataset.from_parquet,
 }
 _PROMPT_FILES = (".txt", *_TABLE_READERS)
-_OBJECT_PATH = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
 
 
 @dataclass
@@ -201,38 +198,26 @@ def name_prompt_column(dataset: Dataset, column: str, source: str) -> Dataset:
 
 
 def find_rewards(words: Sequence[str]) -> list[RewardFunction | str]:
-    """Turn words into rewards.
+    """Check words for rewards, before anything large is loaded.
 
     Args:
         words (`list[str]`):
-            Folders or Hub ids of VIDEORMs, or `module:name` of a Python function or reward; a class is called without
-            arguments. Modules of the working directory are found.
+            What [`~videorm_hf.rewards.load_reward`] takes: folders or Hub ids of VIDEORMs, names with weights
+            (`hps_v2:PATH`), or `module:name` of one's own.
 
     Returns:
-        `list[Callable | str]`: Python objects, and folders as they were given. A module that cannot be imported, or
-        has no such name, is an `ImportError`.
+        `list[Callable | str]`: one's own imported, the others as they were given. A module that has no such name is an
+        `ImportError`, an unknown name a `ValueError`, and a folder that is not there a `FileNotFoundError`.
     """
-    return [word if Path(word).exists() else _import_reward(word) for word in words]
+    return [_find_reward(word) for word in words]
 
 
-def _import_reward(word: str) -> RewardFunction | str:
-    """Import `module:name`; return any other word as it is, if it can be a Hub id."""
-    match = _OBJECT_PATH.fullmatch(word)
-    if match is None:
-        return check_source(word, "A reward that is not `module:name`")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(match["module"])
-    except ImportError as error:
-        raise ImportError(
-            f"The reward {word} cannot be imported: {error}. Modules are looked for in {os.getcwd()} and among the "
-            "installed ones."
-        ) from error
-    if match["name"] not in vars(module):
-        raise ImportError(f"The reward {word} names {match['name']!r}: the module {module.__file__} has no such name.")
-    found = vars(module)[match["name"]]
-    return found() if isinstance(found, type) else found
+def _find_reward(word: str) -> RewardFunction | str:
+    """Import one's own reward; return any other word as it is, if it can be one."""
+    name, colon, _ = word.partition(":")
+    if not colon or Path(word).exists():
+        return check_source(word, "A reward that is not `NAME:SOURCE`")
+    return word if name in REWARDS else load_reward(word)
 
 
 def trained_settings(lora: Path) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class CompareArguments:
     prompts: list[str] = field(metadata={"help": "Prompts, or files of them (.txt, .jsonl, .csv, .parquet)."})
     reward_funcs: list[str] = field(
         metadata={
-            "help": "VIDEORM folders or Hub ids, or `module:name` of Python functions.",
+            "help": "Rewards: VIDEORM folders, NAME:SOURCE (`hps_v2:PATH`), or your own as `module:function`.",
             "aliases": ["--reward"],
         }
     )

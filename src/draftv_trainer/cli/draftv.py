@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "tune a pipeline's LoRA by the gradient of rewards",
     "sample": "sample videos, before and after side by side",
     "compare": "compare two LoRAs or pipelines by rewards, prompt by prompt",
+    "demo": "score, tune and judge a miniature, offline, in minutes",
 }
 FAILED = 2
 

@@ -25,7 +25,7 @@ class TrainArguments:
 
     model_name_or_path: str = field(metadata={"help": "Folder or Hub id of a diffusers pipeline."})
     reward_funcs: list[str] = field(
-        metadata={"help": "VIDEORM folders or Hub ids, or `module:name` of Python functions."}
+        metadata={"help": "Rewards: VIDEORM folders, NAME:SOURCE (`hps_v2:PATH`), or your own as `module:function`."}
     )
     dtype: str | None = field(
         default=None, metadata={"help": "What to load the pipeline in. Default: float32.", "choices": list(DTYPES)}

@@ -1,6 +1,6 @@
 """The sizes a family of pipelines can make, so that a wrong one is an error before anything is sampled.
 
-Most pipelines round silently, and some fail deep inside their denoiser. Nothing else differs between families here:
+Most pipelines round silently, and some fail deep inside their denoiser. Little else differs between families here:
 sampling counts scheduler steps, decoding is the pipeline's own, and the default LoRA fits diffusers' attention layers.
 """
 
@@ -31,6 +31,8 @@ class PipelineSpec:
             What height and width must be multiples of; by default nothing is known.
         folds_frames (`bool`, defaults to `False`):
             Whether the scheduler gets the frames of all videos along the batch axis.
+        frames_argument (`str`, defaults to `"num_frames"`):
+            What the pipeline's call calls the number of frames.
     """
 
     title: str
@@ -39,6 +41,7 @@ class PipelineSpec:
     max_frames: SizeRule | None = None
     size_step: SizeRule | None = None
     folds_frames: bool = False
+    frames_argument: str = "num_frames"
 
 
 def check_sizes(spec: PipelineSpec, pipe: DiffusionPipeline, pipeline_kwargs: Mapping[str, Any]) -> None:

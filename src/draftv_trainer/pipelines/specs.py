@@ -1,6 +1,7 @@
-"""The table of families whose sizes follow a rule; each row is tested against what its pipeline makes.
+"""The table of families of which something must be said, most often a rule for sizes.
 
-A pipeline without a row works too. A size that it rounds is then found when the first clip is there.
+Each row is tested against what its pipeline makes. A pipeline without a row works too: a size that it rounds is then
+found when the first clip is there.
 """
 
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -45,6 +46,7 @@ SPECS: dict[str, PipelineSpec] = {
         frame_step=lambda pipe: pipe.vae_scale_factor_temporal,
         size_step=lambda pipe: pipe.vae_scale_factor_spatial * pipe.transformer.config.patch_size,
     ),
+    "LattePipeline": PipelineSpec("Latte", frames_argument="video_length"),
     "MochiPipeline": PipelineSpec(
         "Mochi",
         frame_step=lambda pipe: pipe.vae_temporal_scale_factor,

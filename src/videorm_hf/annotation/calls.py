@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,31 @@ def plan_calls(items: Iterable[Item], rubrics: Iterable[Rubric], is_pairwise: bo
             continue
         for a, b in itertools.combinations(item.candidates, 2):
             yield [Call(item, order, rubric) for rubric in rubrics for order in ((a, b), (b, a))]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which calls of a data set are to be asked; they are listed anew each time rather than kept.
+
+    Args:
+        items (`Sequence[Item]`): Prompts with their videos.
+        rubrics (`tuple[Rubric, ...]`): What is asked about each.
+        is_pairwise (`bool`): Whether two videos are asked about.
+        done (`frozenset`): Keys of the calls that have a record which stands.
+        num_open (`int`): How many are to be asked.
+    """
+
+    items: Sequence[Item]
+    rubrics: tuple[Rubric, ...]
+    is_pairwise: bool
+    done: frozenset[Key]
+    num_open: int
+
+    def groups(self) -> Iterator[list[Call]]:
+        """List the open calls, those about the same videos together."""
+        for group in plan_calls(self.items, self.rubrics, self.is_pairwise):
+            if todo := [call for call in group if call.key not in self.done]:
+                yield todo
 
 
 class CallFinder:
@@ -173,5 +198,5 @@ def _record(call: Call, options: AnnotationOptions, outcome: Rating | Verdict | 
         "rationale": rationale,
         "failure": failure,
         **identity(call, options),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -122,7 +122,7 @@ class ChatClient:
             await self._wait_for_turn(expected_tokens)
             try:
                 reply = await self._send(messages, response_format, attempt)
-            except (openai.APIError, TimeoutError, ValueError) as error:
+            except (openai.APIError, asyncio.TimeoutError, ValueError) as error:
                 pause = self._pause_after(error, attempt)
                 logger.debug("attempt %d: %s; pause %.1f s", attempt, self._describe(error), pause)
                 await self._pause(pause)
@@ -144,9 +144,9 @@ class ChatClient:
         if response_format is not None:
             body["response_format"] = response_format
         start = time.monotonic()
-        async with asyncio.timeout(self.options.timeout):
-            # Below `chat.completions.create`, which walks through the images of each request and costs milliseconds.
-            content = await self._client.post("/chat/completions", body=body, cast_to=str)
+        # Below `chat.completions.create`, which walks through the images of each request and costs milliseconds.
+        request = self._client.post("/chat/completions", body=body, cast_to=str)
+        content = await asyncio.wait_for(request, self.options.timeout)
         return self._read(json.loads(content), attempt, time.monotonic() - start)
 
     def _read(self, body: Any, attempt: int, seconds: float) -> Reply:
@@ -178,7 +178,7 @@ class ChatClient:
             return
         try:
             await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
+        except asyncio.TimeoutError:
             return
         raise StoppedError
 
@@ -202,7 +202,7 @@ class ChatClient:
     def _describe(self, error: Exception) -> str:
         if isinstance(error, openai.AuthenticationError):
             return "HTTP 401"  # servers like to repeat the key, or parts of it
-        if isinstance(error, TimeoutError | openai.APITimeoutError):
+        if isinstance(error, asyncio.TimeoutError | openai.APITimeoutError):
             return f"no reply within {self.options.timeout:g} s"
         if isinstance(error, openai.APIStatusError):
             return self._clean(f"HTTP {error.status_code}: {error.message}"[:500]) or ""

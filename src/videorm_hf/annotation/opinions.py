@@ -139,7 +139,8 @@ def read_opinions(path: Path, dimension: str, name: str | None = None) -> Opinio
             raise ValueError(
                 f"{path}, row {number} must have item_id, dimension and candidate_id (or first_id, second_id)"
             )
-        last[(str(row["item_id"]), *(str(row[column]) for column in names), str(row["dimension"]))] = row
+        key = (str(row["item_id"]), *(str(row[column]) for column in names), str(row["dimension"]))
+        last[key] = row
     dimensions = sorted({key[-1] for key in last})
     if dimension not in dimensions and not (dimension == MEAN and dimensions):
         raise ValueError(f"{path} has no {dimension!r}; it has {', '.join(dimensions) or 'no records'}.")

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from videorm_hf.annotation.agreement import Agreement, measure_agreement
-from videorm_hf.annotation.annotator import AnnotationSummary, VideoAnnotator
+from videorm_hf.annotation.annotator import VideoAnnotator
 from videorm_hf.annotation.opinions import Opinions, Video, read_opinions
 from videorm_hf.annotation.options import AnnotationOptions
+from videorm_hf.annotation.run import AnnotationSummary
 from videorm_hf.evaluation.metrics import ScoreTies
 from videorm_hf.videoprefer.items import Item
 

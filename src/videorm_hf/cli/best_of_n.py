@@ -77,7 +77,7 @@ def best_of_n(
         ]
         failures = {one.name: one.failure_counts for one in scored}
         _write(results, failures, f"{labelled.info.title}, {dimension}", output)
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         raise typer.Exit(2) from error
     _show(results, failures, ns, len(videos) - len(common), output)

@@ -53,7 +53,7 @@ def build(
                 typer.echo(f"{view}, {name}: {rows.num_examples} rows")
     except (ValueError, OSError) as error:
         raise options.fail(error) from error
-    split_of = assign_splits(WorkingFolder(folder, ()).prompts, builder.config.fractions, seed)
+    split_of = assign_splits(WorkingFolder(folder, ()).prompts(), builder.config.fractions, seed)
     write_splits(output / "splits.json", split_of, builder.config.fractions, seed)
     builder.report.write(output / "report.json")
     typer.echo(f"written to {output}")

@@ -1,38 +1,16 @@
 """`videorm convert`: an image reward or CLIP checkpoint to a VIDEORM folder."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-
-class TemporalShift(StrEnum):
-    """Where the image tower exchanges channels between frames."""
-
-    residual = "residual"
-    block = "block"
-    none = "none"
-
-
-class TemporalHead(StrEnum):
-    """The module over frame features."""
-
-    transformer = "transformer"
-    conv1d = "conv1d"
-    lstm = "lstm"
-    mean = "mean"
-
-
-class Dtype(StrEnum):
-    """What weights are stored in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
+TemporalShift = Literal["residual", "block", "none"]
+TemporalHead = Literal["transformer", "conv1d", "lstm", "mean"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 def convert(
@@ -49,13 +27,9 @@ def convert(
         typer.Option(help="open_clip's architecture of a checkpoint file, such as ViT-B-32, where it cannot be told."),
     ] = None,
     num_frames: Annotated[int, typer.Option(min=1, help="Frames sampled from each clip.")] = 8,
-    temporal_shift: Annotated[TemporalShift, typer.Option(help="Where frames exchange channels.")] = (
-        TemporalShift.residual
-    ),
-    temporal_head: Annotated[
-        TemporalHead, typer.Option(help="Module over frame features.")
-    ] = TemporalHead.transformer,
-    dtype: Annotated[Dtype, typer.Option(help="What to store weights in.")] = Dtype.float32,
+    temporal_shift: Annotated[TemporalShift, typer.Option(help="Where frames exchange channels.")] = "residual",
+    temporal_head: Annotated[TemporalHead, typer.Option(help="Module over frame features.")] = "transformer",
+    dtype: Annotated[Dtype, typer.Option(help="What to store weights in.")] = "float32",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a transformers hub id.")] = None,
     license: Annotated[str | None, typer.Option(help="The source's licence, where its own card does not say.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it holds a VIDEORM.")] = False,
@@ -70,9 +44,9 @@ def convert(
             out,
             architecture=architecture,
             num_frames=num_frames,
-            temporal_shift=temporal_shift.value,
-            temporal_head=temporal_head.value,
-            dtype=dtype.value,
+            temporal_shift=temporal_shift,
+            temporal_head=temporal_head,
+            dtype=dtype,
             revision=revision,
             license=license,
             overwrite=overwrite,

@@ -59,7 +59,7 @@ def evaluate(
         report.save(output / "report.json")
         (output / "report.md").write_text(_markdown(report), encoding="utf-8")
         _draw(report, output)
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         raise typer.Exit(2) from error
     _show(report, output)

@@ -51,7 +51,7 @@ def rank(
             output.parent.mkdir(parents=True, exist_ok=True)
             content = {"prompt": prompt, "ranking": rows, "not_scored": failures}
             output.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         raise typer.Exit(2) from error
     if rows:

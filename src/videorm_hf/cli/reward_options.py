@@ -8,8 +8,8 @@ Rewards = Annotated[
     list[str],
     typer.Option(
         "--reward",
-        help="NAME:SOURCE, such as videorm:FOLDER or hps_v2:HPS_v2_compressed.pt; or the folder or hub id of a "
-        "VIDEORM. Can be given several times.",
+        help="NAME:SOURCE, such as videorm:FOLDER or hps_v2:HPS_v2_compressed.pt; the folder or hub id of a VIDEORM; "
+        "or module:function of your own. Can be given several times.",
     ),
 ]
 NumFrames = Annotated[

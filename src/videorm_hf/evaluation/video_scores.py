@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import inspect
 import math
 import os
 import time
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel
 from videorm_hf.evaluation.score_store import Score, ScoreKey, ScoreStore
 from videorm_hf.evaluation.variants import ORIGINAL, read_variant
 from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError
-from videorm_hf.rewards import Reward, VideoRMBlipReward, VideoRMReward
+from videorm_hf.rewards import FunctionReward, Reward, VideoRMBlipReward, VideoRMReward
 from videorm_hf.scoring.decode_pool import decode_ahead, default_num_workers
 from videorm_hf.scoring.journal import weights_fingerprint
 
@@ -135,6 +136,7 @@ def reward_settings(reward: Reward, spec: str, num_frames: int) -> dict[str, Any
     parts = [module.config.to_json_string() for module in reward.modules() if isinstance(module, PreTrainedModel)]
     if isinstance(reward, (VideoRMReward, VideoRMBlipReward)):
         parts += [reward.processor.video_processor.to_json_string(), str(reward.num_frames)]
+    parts += _own_code(reward)
     return {
         "reward": spec,
         "class": type(reward).__name__,
@@ -143,6 +145,18 @@ def reward_settings(reward: Reward, spec: str, num_frames: int) -> dict[str, Any
         "dtype": sorted({str(parameter.dtype).removeprefix("torch.") for parameter in reward.parameters()}),
         "num_frames": num_frames,
     }
+
+
+def _own_code(reward: Reward) -> list[str]:
+    """Return the file that a user's own reward is written in, for it has no weights to be told by."""
+    code = reward.function if isinstance(reward, FunctionReward) else type(reward)
+    module = inspect.getmodule(code)
+    if module is None or module.__name__.startswith("videorm_hf."):
+        return []
+    try:
+        return [inspect.getsource(module)]
+    except (OSError, TypeError):  # typed into an interpreter: there is no file
+        return []
 
 
 def score_requests(
@@ -196,7 +210,10 @@ def _hash_videos(
             continue
         try:
             with open(video, "rb") as file:
-                hashes[video] = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = hashlib.sha256()
+                while block := file.read(2**20):
+                    digest.update(block)
+                hashes[video] = digest.hexdigest()
         except FileNotFoundError:
             failures[video] = Failure("missing", f"there is no file {video}")
         except OSError as error:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage, optimize
 
 from videorm_hf.miniature.clips import AREAS, BACKGROUND_VALUES, COLOR_VALUES, GROWTH, SIDE, WAYS, shape_coverage
@@ -99,6 +100,21 @@ def judge(frames_THWC: np.ndarray, prompt: str) -> Verdict:
     measured = measure(frames_THWC)
     claims = check_claims(claimed, measured)
     return Verdict(1.0 + 4.0 * float(np.mean(list(claims.values()))), video_quality(measured), claims)
+
+
+def rate_frames(frames_BTCHW: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+    """Rate clips in the form of a reward, such as for the monitors of `DRaFTVTrainer`; no gradient comes of it.
+
+    Args:
+        frames_BTCHW (`torch.Tensor` of shape `(batch_size, num_frames, 3, height, width)`): Values in [0, 1].
+        prompts (`Sequence[str]`): One a clip.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size,)`: mean of both ratings, from 1 to 5.
+    """
+    frames_BTHWC = (frames_BTCHW.clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
+    verdicts = [judge(frames, prompt) for frames, prompt in zip(frames_BTHWC, prompts, strict=True)]
+    return torch.tensor([(verdict.prompt_following + verdict.video_quality) / 2 for verdict in verdicts])
 
 
 def check_claims(claimed: Scene, measured: Measurement) -> dict[str, bool]:

@@ -4,6 +4,7 @@ from videorm_hf.rewards.aesthetic import AestheticReward
 from videorm_hf.rewards.base import Reward
 from videorm_hf.rewards.clip import CLIPScoreReward, HPSv2Reward, PickScoreReward
 from videorm_hf.rewards.frames import FrameMean, ImageReward
+from videorm_hf.rewards.function import FunctionReward
 from videorm_hf.rewards.image_reward import ImageRewardReward
 from videorm_hf.rewards.loading import REWARDS, load_reward
 from videorm_hf.rewards.mixture import MixtureReward
@@ -15,6 +16,7 @@ __all__ = [
     "AestheticReward",
     "CLIPScoreReward",
     "FrameMean",
+    "FunctionReward",
     "HPSv2Reward",
     "ImageReward",
     "ImageRewardReward",

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch.nn.functional import normalize
 from torchvision.transforms.v2 import functional as tvF
 from transformers import CLIPVisionModelWithProjection
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from typing_extensions import Self
 
 from videorm_hf.models.image_preprocessing import resize_and_crop
 from videorm_hf.models.score_mlp import ScoreMLP

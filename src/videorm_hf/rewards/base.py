@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PretrainedConfig
 
 # An image model's output overshoots [0, 1] by rounding; anything further is another range.
 _TOLERANCE = 1e-2
@@ -55,6 +56,29 @@ def check_videos(frames: torch.Tensor, prompts: list[str]) -> None:
             "Expected frames (batch_size, num_frames, 3, height, width) and one prompt a video, got frames of "
             f"shape {tuple(frames.shape)} and {len(prompts)} prompts."
         )
+
+
+def frames_to_score(config: PretrainedConfig, num_frames: int | None) -> int:
+    """Return how many frames of a clip a VIDEORM scores.
+
+    Args:
+        config (`PretrainedConfig`):
+            The model's.
+        num_frames (`int`, *optional*):
+            How many were asked for; `config.num_frames` by default.
+
+    Returns:
+        `int`: between 1 and `config.max_frames`.
+
+    Raises:
+        ValueError: If more or fewer were asked for.
+    """
+    num_frames = config.num_frames if num_frames is None else num_frames
+    if not 1 <= num_frames <= config.max_frames:
+        raise ValueError(
+            f"num_frames must be between 1 and the model's max_frames={config.max_frames}, got {num_frames}."
+        )
+    return num_frames
 
 
 def check_images(images: torch.Tensor) -> None:

@@ -9,13 +9,14 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.nn.functional import normalize
 from torchvision.transforms.v2 import functional as tvF
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerBase
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from typing_extensions import Self
 
 from videorm_hf.models.image_preprocessing import resize_and_crop, resize_and_pad
 from videorm_hf.rewards.base import check_images
@@ -92,8 +93,8 @@ class ClipReward(ImageReward):
     def fit(self, images: torch.Tensor) -> torch.Tensor:
         """Bring images `(N, 3, H, W)` to the image tower's size, as the original does."""
 
-    def cosine(self, images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
-        """Return the cosine `(N,)` of images `(N, 3, H, W)` in [0, 1] and prompts; each prompt is encoded once."""
+    def score_images(self, images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
+        """Score images by the cosine; see [`ImageReward`]. Each prompt is encoded once."""
         check_images(images)
         pixels = tvF.normalize(self.fit(images.float()), self.image_mean, self.image_std).to(self.model.device)
         image_embeds = self.model.visual_projection(self.model.vision_model(pixel_values=pixels).pooler_output)
@@ -141,10 +142,6 @@ class CLIPScoreReward(ClipReward):
         """Short side to the model's, centre crop, as open_clip."""
         return resize_and_crop(images, self.side)
 
-    def score_images(self, images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
-        """Score images; see [`ImageReward`]."""
-        return self.cosine(images, prompts)
-
 
 class PickScoreReward(ClipReward):
     """Score images by PickScore: the cosine times the model's learned scale, `exp(logit_scale)`.
@@ -174,8 +171,8 @@ class PickScoreReward(ClipReward):
         return resize_and_crop(images, self.side, floor_offset=True)
 
     def score_images(self, images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
-        """Score images; see [`ImageReward`]."""
-        return self.model.logit_scale.float().exp() * self.cosine(images, prompts)
+        """Score images by the scaled cosine; see [`ImageReward`]."""
+        return self.model.logit_scale.float().exp() * super().score_images(images, prompts)
 
 
 # The names under which the two versions are published, in a hub repository of both.
@@ -279,10 +276,6 @@ class HPSv2Reward(ClipReward):
     def fit(self, images: torch.Tensor) -> torch.Tensor:
         """Long side to the model's, black borders, as `hpsv2`."""
         return resize_and_pad(images, self.side)
-
-    def score_images(self, images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
-        """Score images; see [`ImageReward`]."""
-        return self.cosine(images, prompts)
 
 
 def load_clip_model(clip: "ClipCheckpoint", dtype: torch.dtype = torch.float32) -> CLIPModel:

@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Self
 
 import torch
 from torchvision.transforms.v2 import functional as tvF
 from transformers import PreTrainedTokenizerBase
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from typing_extensions import Self
 
 from videorm_hf.models.image_preprocessing import resize_and_crop
 from videorm_hf.models.videorm_blip.configuration_videorm_blip import VideoRMBlipConfig

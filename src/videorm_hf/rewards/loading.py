@@ -1,6 +1,7 @@
-"""load_reward: a reward by a name and where its weights lie, `hps_v2:PATH`."""
+"""load_reward: a reward by a name and where its weights lie, `hps_v2:PATH`, or one's own, `module:name`."""
 
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,12 @@ from transformers import AutoConfig
 from videorm_hf.rewards.aesthetic import AestheticReward
 from videorm_hf.rewards.base import Reward
 from videorm_hf.rewards.clip import CLIPScoreReward, HPSv2Reward, PickScoreReward
+from videorm_hf.rewards.function import import_reward
 from videorm_hf.rewards.image_reward import ImageRewardReward
 from videorm_hf.rewards.videorm import VideoRMReward
 from videorm_hf.rewards.videorm_blip import VideoRMBlipReward
+
+_OBJECT_PATH = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
 
 
 def load_reward(spec: str | os.PathLike[str], **kwargs: Any) -> Reward:
@@ -23,15 +27,16 @@ def load_reward(spec: str | os.PathLike[str], **kwargs: Any) -> Reward:
         spec (`str` or `os.PathLike`):
             `NAME:SOURCE`, with a name of [`REWARDS`] and a path or hub id: `hps_v2:HPS_v2_compressed.pt`,
             `pick_score:yuvalkirstain/PickScore_v1`, `clip_score:ViT-H-14:laion2b_s32b_b79k`. A source alone is a
-            VIDEORM's.
+            VIDEORM's. `module:name` imports one's own, a function of frames and prompts or a [`Reward`], also from
+            the working directory.
         kwargs (`Any`):
-            Arguments of that reward's `from_pretrained`.
+            Arguments of that reward's `from_pretrained`; one's own takes none.
 
     Returns:
         [`Reward`]: frozen, on the CPU.
 
     Raises:
-        ValueError: If the name is unknown, or there is no source.
+        ValueError: If the name is unknown, there is no source, or one's own reward is given arguments.
 
     Example:
 
@@ -45,14 +50,22 @@ def load_reward(spec: str | os.PathLike[str], **kwargs: Any) -> Reward:
     name, colon, source = spec.partition(":")
     if not colon or Path(spec).exists():
         name, source = "videorm", spec
-    if name not in REWARDS:
-        raise ValueError(
-            f"There is no reward {name!r} (in {spec!r}). Write NAME:SOURCE with one of {', '.join(REWARDS)}, or the "
-            "folder or hub id of a VIDEORM alone."
-        )
-    if not source:
-        raise ValueError(f"{spec!r} names no weights: write {name}:SOURCE with a path or hub id.")
-    return REWARDS[name](source, **kwargs)
+    if name in REWARDS:
+        if not source:
+            raise ValueError(f"{spec!r} names no weights: write {name}:SOURCE with a path or hub id.")
+        return REWARDS[name](source, **kwargs)
+    own = _OBJECT_PATH.fullmatch(spec)
+    if own is not None and not kwargs:
+        try:
+            return import_reward(own["module"], own["name"])
+        except ModuleNotFoundError as error:
+            if error.name != own["module"].partition(".")[0] and error.name != own["module"]:
+                raise  # the module is there, and lacks one that it imports itself
+    raise ValueError(
+        f"There is no reward {name!r} (in {spec!r}) and no such module in {os.getcwd()} or among the installed ones. "
+        f"Write NAME:SOURCE with one of {', '.join(REWARDS)}, the folder or hub id of a VIDEORM alone, or "
+        "module:function for one of your own, which takes no further arguments."
+    )
 
 
 def _load_videorm(source: str, **kwargs: Any) -> Reward:

@@ -1,14 +1,15 @@
 """VideoRMReward: VIDEORM as a reward that looks at the whole clip at once (Wu et al. 2024, NeurIPS)."""
 
 import os
-from typing import Any, Self
+from typing import Any
 
 import torch
 from transformers import AutoModel, AutoProcessor
+from typing_extensions import Self
 
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
-from videorm_hf.rewards.base import Reward, check_videos
+from videorm_hf.rewards.base import Reward, check_videos, frames_to_score
 from videorm_hf.rewards.complete_models import load_complete
 from videorm_hf.rewards.prompt_cache import PromptCache
 
@@ -44,14 +45,9 @@ class VideoRMReward(Reward):
 
     def __init__(self, model: VideoRMModel, processor: VideoRMProcessor, num_frames: int | None = None) -> None:
         super().__init__()
-        num_frames = model.config.num_frames if num_frames is None else num_frames
-        if not 1 <= num_frames <= model.config.max_frames:
-            raise ValueError(
-                f"num_frames must be between 1 and the model's max_frames={model.config.max_frames}, got {num_frames}."
-            )
         self.model = model.eval().requires_grad_(False)
         self.processor = processor
-        self.num_frames = num_frames
+        self.num_frames = frames_to_score(model.config, num_frames)
         self._text_embeds = PromptCache()
 
     @classmethod

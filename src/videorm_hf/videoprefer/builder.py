@@ -107,7 +107,7 @@ class VideoPreferConfig(datasets.BuilderConfig):
         folder = WorkingFolder(self.data_dir, self.ratings, num_candidates=self.num_candidates)
         if self.check_videos:
             folder.check_video = VideoChecks(folder.folder)
-            folder.check_video.run(folder.video_paths(), self.num_workers, progress)
+            folder.check_video.run(folder.video_paths(), self.num_workers, progress, folder.num_videos)
         return folder
 
     def checked(self, folder: WorkingFolder) -> Report:
@@ -158,7 +158,7 @@ class VideoPreferConfig(datasets.BuilderConfig):
         Returns:
             `dict[str, set[str]]`: split to the ids of its items, usable or not; splits without any are left out.
         """
-        split_of = assign_splits(folder.prompts, self.fractions, self.seed)
+        split_of = assign_splits(folder.prompts(), self.fractions, self.seed)
         names = {name: {item_id for item_id, split in split_of.items() if split == name} for name in self.fractions}
         return {name: item_ids for name, item_ids in names.items() if item_ids}
 

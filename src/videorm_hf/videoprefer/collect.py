@@ -191,4 +191,4 @@ def _real_clip(found: FoundPrompt, videos: Path, folder: Path, item_id: str) -> 
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).digest()[:8])
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).digest()[:8], "big")

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import posixpath
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,7 @@ from videorm_hf.videoprefer.items import Item
 from videorm_hf.videoprefer.pairs import PreferencePair
 
 SHARD_BYTES = 128 * 2**20  # pyarrow keeps a file that it reads in memory until its end
-ROW_GROUP_BYTES = 8 * 2**20  # pyarrow reads up to 16 row groups ahead, so a reader holds up to 128 MiB
+ROW_GROUP_BYTES = 2**20  # a writer holds one of each table, a reader has one as Python objects
 ROW_GROUP_ROWS = 1000
 
 # The endings by which `datasets` knows a video; in the other layouts a GIF, for one, would be read as a still image.
@@ -155,6 +156,10 @@ class Layout:
         """Return what the card has to say about columns, by view; nothing where the files themselves say it."""
         return {}
 
+    def _content(self, video: str) -> bytes:
+        with open(os.path.join(self.source, video), "rb") as file:
+            return file.read()
+
     def _count(self, view: str, split: str, rows: int = 1) -> None:
         self.num_rows[view][split] = self.num_rows[view].get(split, 0) + rows
 
@@ -163,10 +168,10 @@ class ParquetLayout(Layout):
     """`<view>/<split>-00000.parquet`: exactly the columns of the views, videos as bytes in their cells."""
 
     def write(self, split: str, item: Item, pairs: list[PreferencePair]) -> None:  # noqa: D102
-        contents = {candidate.video: (self.source / candidate.video).read_bytes() for candidate in item.candidates}
+        contents = {candidate.video: self._content(candidate.video) for candidate in item.candidates}
 
         def cell(video: str) -> dict[str, Any]:
-            return {"bytes": contents[video], "path": PurePosixPath(video).name}
+            return {"bytes": contents[video], "path": posixpath.basename(video)}
 
         size = sum(map(len, contents.values()))
         self._write(RATINGS, split, ratings_row(item, cell, self.dimensions), size)
@@ -249,7 +254,7 @@ class WebDatasetLayout(Layout):
             )
         if (view, split) not in self._tables:
             self._tables[view, split] = TarShards(self.folder / view / split, self.shard_bytes)
-        contents = {name: (self.source / video).read_bytes() for name, video in files.items()}
+        contents = {name: self._content(video) for name, video in files.items()}
         contents["json"] = json.dumps(rest, ensure_ascii=False).encode("utf-8")
         self._tables[view, split].write(contents)
         self._count(view, split)

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import unicodedata
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ def normalise_prompt(prompt: str) -> str:
     return " ".join(re.findall(r"\w+", folded)) or " ".join(folded.split())
 
 
-def near_duplicates(prompts: Iterable[str], similarity: float = SIMILARITY) -> dict[str, str]:
+def near_duplicates(prompts: Iterable[str], similarity: float = SIMILARITY) -> list[str]:
     """Group prompts that are, directly or through others, near-duplicates.
 
     The comparison is exact and fast: sets with this similarity share at least one of their rarest words, so only
@@ -47,49 +48,58 @@ def near_duplicates(prompts: Iterable[str], similarity: float = SIMILARITY) -> d
         similarity (`float`, defaults to 0.8): Least Jaccard similarity of two near-duplicates, in `(0, 1]`.
 
     Returns:
-        `dict[str, str]`: prompt to the name of its group, the same for any order of the prompts.
+        `list[str]`: the name of each prompt's group, the same for any order of the prompts.
 
     Raises:
         ValueError: If `similarity` is not in `(0, 1]`.
     """
     if not 0 < similarity <= 1:
         raise ValueError(f"similarity must be above 0 and at most 1, got {similarity}.")
-    normal = {prompt: normalise_prompt(prompt) for prompt in prompts}
-    words_of: dict[frozenset[str], list[str]] = defaultdict(list)
-    for text in sorted(set(normal.values())):
-        words_of[frozenset(text.split())].append(text)
-    sets = list(words_of)
-    links = np.array(list(_similar(sets, similarity)), dtype=np.int64).reshape(-1, 2)
-    graph = coo_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(len(sets), len(sets)))
-    _, labels = connected_components(graph, directed=False)
+    numbers: dict[str, int] = {}  # word to its number
+    places: dict[bytes, int] = {}  # the numbers of a prompt's words, sorted, to where that set stands
+    texts: list[str] = []  # the first text of each set
+    place_of = array("i")  # each prompt's set
+    for prompt in prompts:
+        text = normalise_prompt(prompt)
+        words = {numbers.setdefault(word, len(numbers)) for word in text.split()}
+        place = places.setdefault(array("i", sorted(words)).tobytes(), len(places))
+        if place == len(texts):
+            texts.append(text)
+        texts[place] = min(texts[place], text)
+        place_of.append(place)
+    links = np.fromiter(_similar(list(places), similarity), dtype=np.dtype((np.int64, 2)))
+    graph = coo_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(len(places), len(places)))
+    labels = connected_components(graph, directed=False)[1].tolist()
     first: dict[int, str] = {}
-    for label, words in zip(labels.tolist(), sets, strict=True):
-        first[label] = min(first.get(label, words_of[words][0]), words_of[words][0])
-    group = {
-        text: first[label] for label, words in zip(labels.tolist(), sets, strict=True) for text in words_of[words]
-    }
-    return {prompt: group[text] for prompt, text in normal.items()}
+    for label, text in zip(labels, texts, strict=True):
+        first[label] = min(first.get(label, text), text)
+    return [first[labels[place]] for place in place_of]
 
 
-def _similar(sets: list[frozenset[str]], similarity: float) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of sets with at least this Jaccard similarity.
+def _similar(sets: list[bytes], similarity: float) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of sets with at least this Jaccard similarity; a set is its members, 32-bit numbers, as bytes.
 
     Reference:
         Chaudhuri et al. 2006 (prefix filter) and Bayardo et al. 2007 (All-Pairs), for sets.
     """
-    counts = Counter(word for words in sets for word in words)
-    by_word: dict[str, list[int]] = defaultdict(list)
+    counts = Counter(word for words in sets for word in _members(words))
+    by_word: dict[int, list[int]] = defaultdict(list)
     for number in sorted(range(len(sets)), key=lambda number: len(sets[number])):
-        words = sets[number]
+        words = frozenset(_members(sets[number]))
         rarest = sorted(words, key=lambda word: (counts[word], word))
         # At least similarity * size words are shared: they cannot all be among the last ones.
         rarest = rarest[: len(words) - math.ceil(similarity * len(words) - 1e-9) + 1]
         for other in {other for word in rarest for other in by_word[word]}:
-            shared = len(words & sets[other])
-            if shared >= similarity * (len(words) + len(sets[other]) - shared) - 1e-9:
+            others = _members(sets[other])
+            shared = len(words.intersection(others))
+            if shared >= similarity * (len(words) + len(others) - shared) - 1e-9:
                 yield other, number
         for word in rarest:
             by_word[word].append(number)
+
+
+def _members(words: bytes) -> "array[int]":
+    return array("i", words)
 
 
 def assign_splits(
@@ -114,8 +124,7 @@ def assign_splits(
     fractions = FRACTIONS if fractions is None else fractions
     check_fractions(fractions)
     groups = near_duplicates(prompts.values(), similarity)
-    split_of = {group: _draw(f"{seed} {group}", fractions) for group in set(groups.values())}
-    return {item_id: split_of[groups[prompt]] for item_id, prompt in prompts.items()}
+    return {item_id: _draw(f"{seed} {group}", fractions) for item_id, group in zip(prompts, groups, strict=True)}
 
 
 def check_fractions(fractions: Mapping[str, float]) -> None:
@@ -133,7 +142,7 @@ def check_fractions(fractions: Mapping[str, float]) -> None:
 
 def _draw(key: str, fractions: Mapping[str, float]) -> str:
     """Draw a split with a number from 0 to 1 that depends on the key alone."""
-    number = int.from_bytes(hashlib.sha256(key.encode("utf-8", errors="surrogatepass")).digest()[:7]) / 2**56
+    number = int.from_bytes(hashlib.sha256(key.encode("utf-8", errors="surrogatepass")).digest()[:7], "big") / 2**56
     for name, fraction in fractions.items():
         number -= fraction
         if number < 0:

@@ -1,8 +1,11 @@
 """Whether videos can be decoded, asked once for each file and remembered in the working folder."""
 
+import bisect
+import itertools
 import json
 import os
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ from tqdm.auto import tqdm
 
 from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError, read_frames
 from videorm_hf.scoring.decode_pool import decode_ahead, default_num_workers
-from videorm_hf.videoprefer.json_lines import read_lines
+from videorm_hf.videoprefer.json_lines import read_lines, text_key
 
 CHECKS_FILE = "video_checks.jsonl"
 _TIMEOUT = 120.0  # seconds; a file that takes longer is unreadable
@@ -28,54 +31,81 @@ class VideoChecks:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._failures: dict[int, str | None] = {}  # hash of a file's identity, to keep many of them small
+        self._readable = array("q")  # keys of files, sorted: eight bytes a video
+        self._failures: dict[int, str] = {}
         path = folder / CHECKS_FILE
         for line in read_lines(path) if path.is_file() else ():
             record = line.record or {}
-            identity = (record.get("video"), record.get("size"), record.get("mtime_ns"))
-            self._failures[hash(identity)] = record.get("failure")
+            self._remember(
+                _key(record.get("video"), record.get("size"), record.get("mtime_ns")), record.get("failure")
+            )
 
-    def __call__(self, video: Path) -> str | None:
+    def __call__(self, video: str) -> str | None:
         """Say why a video is unreadable.
 
         Args:
-            video (`Path`): A file in the folder.
+            video (`str`): A file in the folder.
 
         Returns:
             `str`, *optional*: the reason; `None` for a video that can be decoded.
         """
-        key = hash(self._identity(video))
-        if key not in self._failures:
+        key = _key(*self._identity(video))
+        if not self._is_known(key):
             self.run([video], num_workers=0, progress=False)
-        return self._failures[key]
+        return self._failures.get(key)
 
-    def run(self, videos: Iterable[Path], num_workers: int | None = None, progress: bool = True) -> None:
+    def run(
+        self,
+        videos: Iterable[str],
+        num_workers: int | None = None,
+        progress: bool = True,
+        num_videos: int | None = None,
+    ) -> None:
         """Check the videos that were not checked before.
 
         Args:
-            videos (`Iterable[Path]`): Files in the folder; those that do not exist are left out.
+            videos (`Iterable[str]`): Files in the folder; those that do not exist are left out.
             num_workers (`int`, *optional*): Decoding processes; 0 for none, all cores but one by default.
             progress (`bool`, defaults to `True`): Show a progress bar.
+            num_videos (`int`, *optional*): How many videos there are, for the progress bar.
         """
-        unknown = [
-            video for video in videos if os.path.isfile(video) and hash(self._identity(video)) not in self._failures
-        ]
-        if not unknown:
-            return
         workers = default_num_workers() if num_workers is None else num_workers
-        answers = decode_ahead(_one_pixel, map(str, unknown), workers, _TIMEOUT)
-        bar = tqdm(answers, desc="checking videos", unit="video", total=len(unknown), disable=not progress or None)
-        with (self.folder / CHECKS_FILE).open("a", encoding="utf-8") as file:
-            for path, answer in zip(unknown, bar, strict=True):
+        with tqdm(desc="checking videos", unit="video", total=num_videos, disable=not progress or None) as bar:
+            unknown, same = itertools.tee(self._unknown(videos, bar))  # apart by the videos that are decoded ahead
+            answers = decode_ahead(_one_pixel, same, workers, _TIMEOUT)
+            for path, answer in zip(unknown, answers, strict=True):
                 failure = f"{answer.reason}: {answer}" if isinstance(answer, VideoDecodingError) else None
-                video, size, mtime_ns = identity = self._identity(path)
-                self._failures[hash(identity)] = failure
+                video, size, mtime_ns = self._identity(path)
                 record = {"video": video, "size": size, "mtime_ns": mtime_ns, "failure": failure}
-                file.write(json.dumps(record) + "\n")
+                with (self.folder / CHECKS_FILE).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record) + "\n")
+                self._remember(_key(video, size, mtime_ns), failure)
+                bar.update()
 
-    def _identity(self, video: Path) -> tuple[str, int, int]:
+    def _unknown(self, videos: Iterable[str], bar: tqdm) -> Iterator[str]:
+        for video in videos:
+            if os.path.isfile(video) and not self._is_known(_key(*self._identity(video))):
+                yield video
+            else:
+                bar.update()
+
+    def _remember(self, key: int, failure: str | None) -> None:
+        if failure is None:
+            bisect.insort(self._readable, key)
+        else:
+            self._failures[key] = failure
+
+    def _is_known(self, key: int) -> bool:
+        place = bisect.bisect_left(self._readable, key)
+        return key in self._failures or (place < len(self._readable) and self._readable[place] == key)
+
+    def _identity(self, video: str) -> tuple[str, int, int]:
         status = os.stat(video)
         return os.path.relpath(video, self.folder), status.st_size, status.st_mtime_ns
+
+
+def _key(video: str | None, size: int | None, mtime_ns: int | None) -> int:
+    return text_key(f"{video}\0{size}\0{mtime_ns}")
 
 
 def _one_pixel(video: str) -> np.ndarray:

@@ -1,28 +1,29 @@
 """A working folder of VIDEOPREFER, read item by item: `items.jsonl`, the videos it names, and rating files.
 
-Memory holds an index (ids, prompts, where each rating lies), never the data. What is wrong goes to a report; an item
-with any fault is set aside as a whole. The formats are described in docs/dataset_formats.md.
+Memory holds where each line lies, never what it says. What is wrong goes to a report; an item with any fault is set
+aside as a whole. The formats are described in docs/dataset_formats.md.
+
+Videos are plain text here: pathlib interns the parts of every path, for which Python's table of names grows for good.
 """
 
 import os
 import reprlib
-from array import array
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from videorm_hf.videoprefer.bad_data import BadDataError, Problem, ProblemKind, Report
 from videorm_hf.videoprefer.items import MAX_RATING, MIN_RATING, Candidate, Item, Judge
-from videorm_hf.videoprefer.json_lines import JsonLine, read_lines, read_lines_at
+from videorm_hf.videoprefer.json_lines import JsonLine, LineIndex, read_lines
 
 ITEMS_FILE = "items.jsonl"
 PROMPTS_FILE = "prompts.jsonl"  # what `videoprefer collect` wrote; its prompts must agree where it is there
 RATINGS_FILE = "ratings.jsonl"
 NUM_CANDIDATES = 4
 
-CheckVideo = Callable[[Path], str | None]
+CheckVideo = Callable[[str], str | None]
 
 
 def read_items(
@@ -43,7 +44,7 @@ def read_items(
             last file counts. `ratings.jsonl` by default, if it exists; `()` for none.
         num_candidates (`int`, *optional*, defaults to 4):
             Candidates that an item must have; `None` for any two or more.
-        check_video (`Callable[[Path], str | None]`, *optional*):
+        check_video (`Callable[[str], str | None]`, *optional*):
             Says why a video is unreadable; by default it only has to exist.
         report ([`Report`], *optional*): Filled while the items are read.
         strict (`bool`, defaults to `False`): Raise [`BadDataError`] at the first problem instead of setting aside.
@@ -62,7 +63,7 @@ class WorkingFolder:
         folder (`str` or `os.PathLike`): As for [`read_items`], like all that follow.
         ratings (sequence of paths, *optional*): Rating files.
         num_candidates (`int`, *optional*, defaults to 4): Candidates of an item.
-        check_video (`Callable[[Path], str | None]`, *optional*): Says why a video is unreadable.
+        check_video (`Callable[[str], str | None]`, *optional*): Says why a video is unreadable.
 
     Raises:
         FileNotFoundError: If `items.jsonl` or a rating file that was named does not exist.
@@ -90,12 +91,12 @@ class WorkingFolder:
         for path in self.rating_files:
             if not path.is_file():
                 raise FileNotFoundError(f"there is no rating file {path}")
-        self.prompts: dict[str, str] = {}  # of every line that has them, used or not: splits must not depend on faults
-        self._counts: Counter[str] = Counter()
-        self._index_items()
-        self._prompt_problems: list[Problem] = []
-        self._other_prompts = self._read_other_prompts()
-        self._ratings = [_RatingFile(path) for path in self.rating_files]
+        self.num_videos = 0  # that are named, usable or not
+        self._index = LineIndex(self.folder / ITEMS_FILE, self._count_videos())
+        self._problems: list[Problem] = []  # of lines that belong to no item
+        collected = self.folder / PROMPTS_FILE
+        self._collected = LineIndex(collected, self._collected_prompts(collected) if collected.is_file() else ())
+        self._ratings = [LineIndex(path, self._rating_lines(path)) for path in self.rating_files]
 
     def items(
         self, report: Report | None = None, *, strict: bool = False, only: Container[str] | None = None
@@ -114,9 +115,8 @@ class WorkingFolder:
             BadDataError: If `strict` is set and something is wrong.
         """
         report = Report() if report is None else report
-        report.problems += self._prompt_problems
+        report.problems += self._problems
         for file in self._ratings:
-            report.problems += file.problems
             report.problems += self._ratings_of_no_item(file)
         for line in read_lines(self.folder / ITEMS_FILE):
             if strict and report.problems:
@@ -145,43 +145,53 @@ class WorkingFolder:
             pass
         return report
 
-    def video_paths(self) -> Iterator[Path]:
+    def video_paths(self) -> Iterator[str]:
         """Read the paths of all videos that are named and lie in the folder, usable or not.
 
         Yields:
-            `Path`: the folder joined with the path that `items.jsonl` gives.
+            `str`: the folder joined with the path that `items.jsonl` gives.
         """
         for line in read_lines(self.folder / ITEMS_FILE):
-            candidates = (line.record or {}).get("candidates")
-            for candidate in candidates if isinstance(candidates, list) else []:
-                video = candidate.get("video") if isinstance(candidate, dict) else None
-                if isinstance(video, str) and self._path_fault(video) is None:
-                    yield self.folder / video
+            for video in _named_videos(line):
+                if self._path_fault(video) is None:
+                    yield os.path.join(self.folder, video)
 
-    def _index_items(self) -> None:
+    def prompts(self) -> dict[str, str]:
+        """Read the prompts of all items that have one, used or not: splits must not depend on faults.
+
+        Returns:
+            `dict[str, str]`: item to prompt, the first one where there are several.
+        """
+        found: dict[str, str] = {}
         for line in read_lines(self.folder / ITEMS_FILE):
-            if line.record is not None and line.item_id is not None:
-                self._counts[line.item_id] += 1
-                if isinstance(line.record.get("prompt"), str):
-                    self.prompts.setdefault(line.item_id, line.record["prompt"])
-
-    def _read_other_prompts(self) -> dict[str, tuple[str, str]]:
-        path = self.folder / PROMPTS_FILE
-        found: dict[str, tuple[str, str]] = {}
-        for line in read_lines(path) if path.is_file() else ():
-            if line.problem is not None:
-                self._prompt_problems.append(replace(line.problem, item_id=None))  # the item itself may be right
-                continue
             prompt = (line.record or {}).get("prompt")
             if line.item_id is not None and isinstance(prompt, str):
-                found[line.item_id] = (prompt, line.place)
+                found.setdefault(line.item_id, prompt)
         return found
 
-    def _ratings_of_no_item(self, file: "_RatingFile") -> Iterator[Problem]:
-        for item_id in file.lines.keys() - self._counts.keys():
-            place = f"{file.path.name}:{file.lines[item_id][0]}"
-            message = f"{len(file.lines[item_id]) // 2} ratings for {item_id!r}, which {ITEMS_FILE} does not have"
-            yield Problem("unknown_item", place, message)
+    def _count_videos(self) -> Iterator[JsonLine]:
+        for line in read_lines(self.folder / ITEMS_FILE):
+            self.num_videos += len(_named_videos(line))
+            yield line
+
+    def _collected_prompts(self, path: Path) -> Iterator[JsonLine]:
+        for line in read_lines(path):
+            if line.problem is not None:
+                self._problems.append(replace(line.problem, item_id=None))  # the item itself may be right
+            elif isinstance((line.record or {}).get("prompt"), str):
+                yield line
+
+    def _rating_lines(self, path: Path) -> Iterator[JsonLine]:
+        for line in read_lines(path):
+            if line.item_id is None:
+                no_item = Problem("wrong_field", line.place, "item_id must be text")
+                self._problems.append(line.problem or no_item)
+            yield line
+
+    def _ratings_of_no_item(self, file: LineIndex) -> Iterator[Problem]:
+        for line, count in file.not_in(self._index):
+            message = f"{count} ratings for {line.item_id!r}, which {ITEMS_FILE} does not have"
+            yield Problem("unknown_item", line.place, message)
 
     def _item(self, line: JsonLine, problems: list[Problem]) -> Item | None:
         """Build an item; with problems, what is returned must not be used."""
@@ -193,11 +203,12 @@ class WorkingFolder:
         source, entries = fields.text("prompt_source"), fields.of_type("candidates", list)
         if problems:
             return None
-        if self._counts[item_id] > 1:
-            fields.report("duplicate_item_id", f"{self._counts[item_id]} lines are for {item_id!r}")
-        other_prompt, other_place = self._other_prompts.get(item_id, (prompt, ""))
-        if other_prompt != prompt:
-            fields.report("prompt_mismatch", f"the prompt is {prompt!r}, in {other_place} {other_prompt!r}")
+        if (count := self._index.count(item_id)) > 1:
+            fields.report("duplicate_item_id", f"{count} lines are for {item_id!r}")
+        for other in self._collected.lines(item_id)[-1:]:
+            other_prompt = (other.record or {}).get("prompt")
+            if other_prompt != prompt:
+                fields.report("prompt_mismatch", f"the prompt is {prompt!r}, in {other.place} {other_prompt!r}")
         candidates = [self._candidate(fields, entry) for entry in entries]
         self._check_candidates(fields, candidates)
         if problems:
@@ -226,7 +237,7 @@ class WorkingFolder:
 
     def _check_file(self, fields: "_Fields", video: str) -> None:
         fault = self._path_fault(video)
-        path = self.folder / video
+        path = os.path.join(self.folder, video)
         if fault is not None:
             fields.report("path_outside_folder", f"{video!r} {fault}; paths start at the folder and stay in it")
         elif not os.path.isfile(path):
@@ -235,7 +246,7 @@ class WorkingFolder:
             fields.report("unreadable_video", f"{video!r}: {reason}")
 
     def _path_fault(self, video: str) -> str | None:
-        parts = PurePosixPath(video).parts
+        parts = [part for part in video.split("/") if part not in ("", ".")]
         if "\0" in video or "\\" in video:
             return "holds a character that no path here may have"
         if video.startswith("/") or ".." in parts or not parts or "://" in video:
@@ -258,7 +269,7 @@ class WorkingFolder:
     ) -> tuple[Candidate, ...]:
         """Give the candidates what the rating files say about them."""
         last: dict[tuple[str, str], tuple[_Fields, Problem | None]] = {}
-        for line in (line for file in self._ratings for line in file.read(item_id)):
+        for line in (line for file in self._ratings for line in file.lines(item_id)):
             fields = _Fields(line.record or {}, line.place, problems, item_id)
             last[fields.text("candidate_id"), fields.text("dimension")] = fields, line.problem
         found = {candidate.candidate_id: _Rated(candidate) for candidate in candidates}
@@ -271,27 +282,6 @@ class WorkingFolder:
             else:
                 fields.report("unknown_candidate", f"the item has no candidate {candidate_id!r}")
         return tuple(rated.candidate for rated in found.values())
-
-
-class _RatingFile:
-    """Where the ratings of each item lie in one file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.problems: list[Problem] = []
-        self.lines: dict[str, array[int]] = {}  # item -> line number, offset, line number, offset, ...
-        for line in read_lines(path):
-            if line.item_id is not None:
-                number = int(line.place.rpartition(":")[2])
-                self.lines.setdefault(line.item_id, array("q")).extend((number, line.offset))
-            else:
-                no_item = Problem("wrong_field", line.place, "item_id must be text")
-                self.problems.append(line.problem or no_item)
-
-    def read(self, item_id: str) -> Iterator[JsonLine]:
-        numbers = self.lines.get(item_id)
-        if numbers is not None:
-            yield from read_lines_at(self.path, zip(numbers[::2], numbers[1::2], strict=True))
 
 
 @dataclass
@@ -373,6 +363,14 @@ class _Rated:
         if is_known and self.candidate.ratings and _without_version(before) != _without_version(judge):
             fields.report("mixed_judges", f"rated by {before} and {judge}; name the file of one judge as ratings")
         return judge
+
+
+def _named_videos(line: JsonLine) -> list[str]:
+    """Return the videos that a line of items names, as far as it can be read."""
+    candidates = (line.record or {}).get("candidates")
+    entries = candidates if isinstance(candidates, list) else []
+    videos = [entry.get("video") for entry in entries if isinstance(entry, dict)]
+    return [video for video in videos if isinstance(video, str)]
 
 
 def _short(value: Any) -> str:

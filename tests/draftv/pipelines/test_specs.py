@@ -1,6 +1,7 @@
 """The rules of the table, held against what the pipelines make."""
 
 import pytest
+import torch
 from diffusers import WanPipeline
 
 from draftv_trainer.pipelines import PipelineSpec, check_sizes, find_spec
@@ -34,8 +35,17 @@ def allowed(pipe, **sizes):
 
 
 def test_every_row_is_tested():
-    assert {type(tiny_pipeline(name)).__name__ for name in SIZE_RULES} == set(SPECS)
+    assert {type(tiny_pipeline(name)).__name__ for name in [*SIZE_RULES, "latte"]} == set(SPECS)
     assert set(PIPELINES) - set(SIZE_RULES) == {"latte"}
+
+
+def test_latte_is_asked_for_frames_as_all_others_are():
+    pipe = tiny_pipeline("latte")
+    own = {**arguments("latte"), "generator": generators(1), "num_inference_steps": 2}
+    length = own.pop("video_length")
+    frames = sample(pipe, ["a dog"], **own, num_frames=length)
+    assert frames.shape[1] == length
+    assert torch.equal(frames, sample(pipe, ["a dog"], **{**own, "generator": generators(1)}, video_length=length))
 
 
 @pytest.mark.parametrize("name", FRAME_RULES)

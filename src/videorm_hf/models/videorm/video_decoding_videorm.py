@@ -10,7 +10,7 @@ import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO, Literal
@@ -223,7 +223,8 @@ class _Packet:
 
 def _stream_packets(container: Any, stream: Any) -> Iterator[Any]:
     """Yield the stream's packets in decoding order, without the empty one that ends a stream."""
-    return (packet for packet in container.demux(stream) if packet.size)
+    with closing(container.demux(stream)) as packets:  # PyAV leaks a packet of a walk that is only dropped half-way
+        yield from (packet for packet in packets if packet.size)
 
 
 def _list_packets(container: Any, stream: Any) -> list[_Packet]:

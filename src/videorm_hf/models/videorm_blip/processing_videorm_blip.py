@@ -17,8 +17,9 @@ class VideoRMBlipVideoProcessor(VideoRMVideoProcessor):
     """Turn clips into `pixel_values_videos` as [`VideoRMVideoProcessor`] does, but crop instead of padding.
 
     Args:
-        size (`dict[str, int]`, defaults to `{"shortest_edge": 224}`):
-            Length of the shortest side after resizing, and height and width of the square cut from the middle.
+        size (`dict[str, int]`, *optional*):
+            `"shortest_edge"`, by default 224: length of the shortest side after resizing, and height and width of the
+            square cut from the middle.
     """
 
     size = {"shortest_edge": 224}

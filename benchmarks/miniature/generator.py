@@ -1,0 +1,280 @@
+"""t2v-mini: a Latte pipeline of the small world, trained from nothing on imperfect clips.
+
+Half of the clips show what their prompt says; the others have a fault, most often a wrong motion. So there is
+something to align: the pipeline paints well and follows colours, but its motions are right only some of the time.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, LattePipeline, LatteTransformer3DModel
+from diffusers.training_utils import EMAModel
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import T5Config, T5EncoderModel, T5TokenizerFast, get_cosine_schedule_with_warmup
+
+from videorm_hf.miniature.clips import SIDE, render
+from videorm_hf.miniature.faults import render_with_fault
+from videorm_hf.miniature.scenes import prompt_words, random_scene, write_prompt
+
+logger = logging.getLogger(__name__)
+MAX_PROMPT_TOKENS = 120  # what LattePipeline pads prompts to
+NUM_LATENT_CHANNELS = 8
+# How clips are spoiled: share of the clips, and the range of strengths.
+FAULT_SHARES = {
+    "wrong_motion": 0.17,
+    "wrong_direction": 0.17,
+    "jitter": 0.05,
+    "flicker": 0.04,
+    "frozen": 0.02,
+    "wrong_color": 0.03,
+    "wrong_shape": 0.02,
+}
+STRENGTHS = (0.2, 0.6)
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """How much is trained.
+
+    Args:
+        num_clips (`int`): Clips that the networks learn from.
+        autoencoder_steps (`int`): Steps of 32 frames.
+        denoiser_steps (`int`): Steps of 16 clips.
+        two_things (`float`): Share of the clips with two things.
+        seed (`int`): Of everything that is drawn.
+    """
+
+    num_clips: int = 8_000
+    autoencoder_steps: int = 900
+    denoiser_steps: int = 3_000
+    two_things: float = 0.12
+    seed: int = 0
+
+
+def imperfect_clip(rng: np.random.Generator, two_things: float) -> tuple[np.ndarray, str]:
+    """Draw a clip of the training split and the prompt it goes by.
+
+    Returns:
+        `tuple[np.ndarray, str]`: frames_THWC, bytes, and the prompt, which a faulty clip does not fulfil.
+    """
+    scene = random_scene(rng, two_things, split="train")
+    prompt = write_prompt(scene, rng)
+    draw = rng.random()
+    for fault, share in FAULT_SHARES.items():
+        if draw < share:
+            return render_with_fault(scene, fault, float(rng.uniform(*STRENGTHS)), rng), prompt
+        draw -= share
+    return render(scene, rng), prompt
+
+
+def build_tokenizer() -> T5TokenizerFast:
+    """Make a tokenizer of a piece for each word of the small world, and letters for all others."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -8.0), (",", -3.0)]
+    pieces += [(f"▁{word}", -2.0) for word in prompt_words()]
+    pieces += [(letter, -9.0) for letter in "abcdefghijklmnopqrstuvwxyz"]
+    return T5TokenizerFast(vocab=pieces, extra_ids=0)
+
+
+def build_pipeline(seed: int) -> LattePipeline:
+    """Build the pipeline with random weights."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer()
+    text_encoder = T5EncoderModel(
+        T5Config(vocab_size=len(tokenizer), d_model=96, d_kv=24, d_ff=192, num_layers=2, num_heads=4, dropout_rate=0.0)
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(24, 48, 48),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        latent_channels=NUM_LATENT_CHANNELS,
+        norm_num_groups=8,
+        sample_size=SIDE,
+        mid_block_add_attention=False,
+    )
+    transformer = LatteTransformer3DModel(
+        num_attention_heads=4,
+        attention_head_dim=32,
+        in_channels=NUM_LATENT_CHANNELS,
+        out_channels=2 * NUM_LATENT_CHANNELS,  # LattePipeline drops the second half: Latte's variances
+        num_layers=4,
+        cross_attention_dim=128,
+        attention_bias=True,
+        sample_size=SIDE // 4,
+        patch_size=2,
+        activation_fn="gelu-approximate",
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        norm_eps=1e-6,
+        caption_channels=96,
+        video_length=8,
+    )
+    scheduler = DDIMScheduler(
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    return LattePipeline(tokenizer, text_encoder, vae, transformer, scheduler)
+
+
+def train_autoencoder(vae: AutoencoderKL, clips: np.ndarray, settings: GeneratorSettings) -> float:
+    """Train the autoencoder on single frames and set its scaling factor to give latents unit variance.
+
+    Args:
+        vae (`AutoencoderKL`): Trained in place.
+        clips (`np.ndarray` of shape `(num_clips, num_frames, 32, 32, 3)`): Bytes.
+        settings (`GeneratorSettings`): How long.
+
+    Returns:
+        `float`: mean absolute error of the last tenth of the steps, of pixels in [0, 1].
+    """
+    rng = np.random.default_rng(settings.seed + 1)
+    frames = clips.reshape(-1, *clips.shape[2:])
+    optimizer = torch.optim.AdamW(vae.parameters(), 2e-3, betas=(0.9, 0.99))
+    steps = settings.autoencoder_steps
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    errors = []
+    for _ in tqdm(range(steps), desc="autoencoder", mininterval=10):
+        images = pixels(frames[rng.integers(0, len(frames), 32)])
+        posterior = vae.encode(images).latent_dist
+        decoded = vae.decode(posterior.sample()).sample
+        # Things are a twentieth of a frame, and of its colours: without this weight only backgrounds are learned.
+        weight = 1 + 8 * (images.amax(1, keepdim=True) - images.amin(1, keepdim=True))
+        distance = decoded - images
+        loss = (weight * (distance.abs() + distance**2)).mean() + 4e-7 * posterior.kl().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        errors.append(distance.abs().mean().item() / 2)
+    with torch.no_grad():
+        latents = vae.encode(pixels(frames[rng.integers(0, len(frames), 512)])).latent_dist.mean
+    vae.register_to_config(scaling_factor=1.0 / latents.std().item())
+    return float(np.mean(errors[-max(1, steps // 10) :]))
+
+
+def pixels(frames_NHWC: np.ndarray) -> torch.Tensor:
+    """Return bytes as `(N, 3, H, W)` in [-1, 1], as the autoencoder takes them."""
+    return torch.from_numpy(frames_NHWC).float().permute(0, 3, 1, 2) / 127.5 - 1
+
+
+@torch.no_grad()
+def encode_clips(vae: AutoencoderKL, clips: np.ndarray) -> torch.Tensor:
+    """Return the scaled latents of clips, of shape `(num_clips, channels, num_frames, height, width)`."""
+    latents = []
+    for start in tqdm(range(0, len(clips), 64), desc="latents", mininterval=10):
+        batch = clips[start : start + 64]
+        means = vae.encode(pixels(batch.reshape(-1, *batch.shape[2:]))).latent_dist.mean
+        latents.append(means.unflatten(0, (len(batch), -1)).permute(0, 2, 1, 3, 4) * vae.config.scaling_factor)
+    return torch.cat(latents)
+
+
+def train_denoiser(
+    pipe: LattePipeline, latents: torch.Tensor, prompts: list[str], settings: GeneratorSettings
+) -> list[float]:
+    """Train denoiser and text encoder together, by v-prediction with min-SNR weights; keeps averaged weights.
+
+    Args:
+        pipe (`LattePipeline`): Trained in place.
+        latents (`torch.Tensor` of shape `(num_clips, channels, num_frames, height, width)`): Scaled.
+        prompts (`list[str]`): One for each clip. One in eight is dropped at each step, for classifier-free guidance.
+        settings (`GeneratorSettings`): How long.
+
+    Returns:
+        `list[float]`: the mean loss of each hundredth of the steps.
+    """
+    generator = torch.Generator().manual_seed(settings.seed + 2)
+    weights = [*pipe.transformer.parameters(), *pipe.text_encoder.parameters()]
+    steps = settings.denoiser_steps
+    optimizer = torch.optim.AdamW(weights, 1.2e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
+    average = EMAModel(weights, decay=0.998, use_ema_warmup=True, power=0.75)
+    alphas = pipe.scheduler.alphas_cumprod
+    losses: list[float] = []
+    begin = time.monotonic()
+    for step in tqdm(range(steps), desc="denoiser", mininterval=10):
+        chosen = torch.randint(len(latents), (16,), generator=generator)
+        clean = latents[chosen]
+        noise = torch.randn(clean.shape, generator=generator)
+        times = torch.randint(len(alphas), (len(clean),), generator=generator)
+        alpha = alphas[times].view(-1, 1, 1, 1, 1)
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        target = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
+        drop = torch.rand(len(clean), generator=generator) < 0.125
+        texts = ["" if dropped else prompts[index] for index, dropped in zip(chosen.tolist(), drop, strict=True)]
+        embeds = encode_prompts(pipe, texts, pad=bool(torch.rand((), generator=generator) < 0.5))
+        predicted = pipe.transformer(noisy, timestep=times, encoder_hidden_states=embeds, return_dict=False)[0]
+        predicted = predicted.chunk(2, dim=1)[0]
+        snr = alpha / (1 - alpha)
+        loss = (snr.clamp(max=5.0) / (snr + 1) * (predicted - target) ** 2).mean() + 0.2 * F.mse_loss(
+            predicted, target
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+        average.step(weights)
+        losses.append(loss.item())
+        if (step + 1) % 250 == 0:
+            seconds = time.monotonic() - begin
+            logger.info("denoiser %d/%d: loss %.4f, %.0f s", step + 1, steps, np.mean(losses[-250:]), seconds)
+    average.copy_to(weights)
+    return [float(np.mean(part)) for part in np.array_split(losses, min(100, len(losses)))]
+
+
+def encode_prompts(pipe: LattePipeline, prompts: list[str], pad: bool) -> torch.Tensor:
+    """Encode prompts with gradient, padded with zeros as the pipeline does it.
+
+    `LattePipeline` zeroes what lies beyond a prompt's end. It pads several prompts to 120 tokens and cuts a single one
+    at its end, so the denoiser learns both.
+
+    Returns:
+        `torch.Tensor` of shape `(num_prompts, num_tokens, 96)`.
+    """
+    tokens = pipe.tokenizer(
+        prompts,
+        padding="max_length" if pad else "longest",
+        max_length=MAX_PROMPT_TOKENS if pad else None,
+        return_tensors="pt",
+    )
+    embeds = pipe.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0]
+    return embeds * tokens.attention_mask[..., None]
+
+
+def build_generator(folder: Path, settings: GeneratorSettings) -> dict[str, object]:
+    """Train the pipeline and save it, the large parts in half precision; it loads in single precision.
+
+    Args:
+        folder (`Path`): Where it is saved.
+        settings (`GeneratorSettings`): How long.
+
+    Returns:
+        `dict[str, object]`: facts of the run.
+    """
+    rng = np.random.default_rng(settings.seed)
+    drawn = [imperfect_clip(rng, settings.two_things) for _ in range(settings.num_clips)]
+    clips, prompts = np.stack([clip for clip, _ in drawn]), [prompt for _, prompt in drawn]
+    pipe = build_pipeline(settings.seed)
+    begin = time.monotonic()
+    error = train_autoencoder(pipe.vae, clips, settings)
+    logger.info("autoencoder: mean absolute error %.4f, %.0f s", error, time.monotonic() - begin)
+    losses = train_denoiser(pipe, encode_clips(pipe.vae, clips), prompts, settings)
+    pipe.vae.half()
+    pipe.transformer.half()  # transformers would load a text encoder saved so in half precision too
+    pipe.save_pretrained(folder)
+    parts = (pipe.vae, pipe.transformer, pipe.text_encoder)
+    return {
+        "num_parameters": sum(weight.numel() for part in parts for weight in part.parameters()),
+        "autoencoder_error": error,
+        "denoiser_loss": losses,
+        "seconds": time.monotonic() - begin,
+    }

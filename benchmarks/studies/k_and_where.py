@@ -1,0 +1,96 @@
+"""How many sampling steps the gradient passes through, and which (Wu et al. 2024, NeurIPS: K in 1, 5, 10, 20).
+
+The paper finds more than ten worse and one good already; the trial of the small world suggests otherwise.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.studies.draftv import TINY, TINY_JUDGED, change_table
+from benchmarks.studies.study import Json, Study, Work, settings_of
+from benchmarks.studies.tuning import Judged, Tuning, compare, judge_tuned, tune
+from benchmarks.studies.world import Sampling
+from videorm_hf.reporting.plots import bar_chart
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is tried.
+
+    Args:
+        tuning (`Tuning`): The rest of it.
+        last (`tuple[int, ...]`): K of the last steps; all steps are tried too.
+        spread (`tuple[int, ...]`): K of steps spread over the trajectory (DRTune).
+        random (`tuple[int, ...]`): Largest K of a random cutoff (AlignProp).
+        judged (`Judged`): The test prompts.
+    """
+
+    tuning: Tuning = Tuning(steps=60, sampling=Sampling(20))
+    last: tuple[int, ...] = (1, 5, 10)
+    spread: tuple[int, ...] = (1, 5)
+    random: tuple[int, ...] = ()
+    judged: Judged = Judged(num_prompts=48)
+
+
+def cells(settings: Settings) -> dict[str, Tuning]:
+    """Return each way to choose the steps, by the name that tables use."""
+    ways: list[tuple[str, str, int | None]] = []
+    for backprop, values in (("last", settings.last), ("drtune", settings.spread), ("random", settings.random)):
+        title = {"last": "last", "drtune": "spread", "random": "random last"}[backprop]
+        ways += [(f"{title} {k}", backprop, k) for k in values]
+    total = settings.tuning.sampling.num_inference_steps
+    ways.append((f"all {total}", "all", None))
+    return {
+        name: dataclasses.replace(settings.tuning, backprop=backprop, num_backprop_steps=k)
+        for name, backprop, k in ways
+    }
+
+
+def run(settings: Settings, work: Work) -> Json:
+    """Tune once for each choice of steps."""
+    base = judge_tuned(None, settings.tuning.sampling, settings.judged, work)
+    found = {}
+    for name, tuning in tqdm(cells(settings).items(), desc="choices of steps"):
+        clips = judge_tuned(tune(tuning, work), tuning.sampling, settings.judged, work)
+        found[name] = compare(base, clips)
+    return {"settings": settings_of(settings), "over_untuned": found}
+
+
+def draw(results: Json, path: Path) -> None:
+    """Draw the change of each rating."""
+    found = results["over_untuned"]
+    measures = ("mean", "prompt_following", "video_quality")
+    rows = {measure: [by_measure[measure] for by_measure in found.values()] for measure in measures}
+    bar_chart(
+        path,
+        list(found),
+        {measure: [cell["difference"] for cell in row] for measure, row in rows.items()},
+        intervals={measure: [cell["difference_interval"] for cell in row] for measure, row in rows.items()},
+        ylabel="change of the rating",
+        title="Which sampling steps carry the gradient",
+        reference=0.0,
+    )
+
+
+def report(results: Json) -> str:
+    """Write what each choice changes."""
+    return change_table("steps with a gradient", results["over_untuned"])
+
+
+STUDY = Study(
+    name="k_and_where",
+    title="K, and where the K steps lie",
+    question=(
+        "DRaFT-V with the gradient through the last K of 20 sampling steps, through K steps spread over the "
+        "trajectory (the denoiser's input detached), and through all. Differences to the untuned pipeline on the"
+        " test prompts, by the truth."
+    ),
+    run=run,
+    full=Settings(),
+    smoke=Settings(TINY, last=(1,), spread=(1,), judged=TINY_JUDGED),
+    draw=draw,
+    report=report,
+)

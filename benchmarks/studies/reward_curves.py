@@ -1,0 +1,109 @@
+"""Every reward while one of them is trained on (Wu et al. 2024, NeurIPS, Figure 4), and the truth beside them."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.studies.draftv import TINY, TINY_WATCHED
+from benchmarks.studies.image_reward import IMAGE, VIDEORM
+from benchmarks.studies.study import Json, Study, Work, number_within, settings_of
+from benchmarks.studies.tuning import MOTION, Tuning, Watched, tune
+from benchmarks.studies.world import TRUTHS
+from videorm_hf.evaluation.metrics import mean_interval
+from videorm_hf.reporting.plots import line_chart
+from videorm_hf.reporting.tables import markdown_table
+
+RUNS = {"DRaFT-V (trained on VIDEORM)": "videorm", "DRaFT-H (trained on the image reward)": "image"}
+CURVES = (*TRUTHS, VIDEORM, IMAGE, MOTION)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is tuned and measured.
+
+    Args:
+        tuning (`Tuning`): The same for both rewards.
+        watched (`Watched`): How often, and on what.
+    """
+
+    tuning: Tuning = Tuning()
+    watched: Watched = Watched()
+
+
+def run(settings: Settings, work: Work) -> Json:
+    """Tune on each reward and measure all on the way."""
+    curves = {}
+    for name, reward in RUNS.items():
+        folder = tune(dataclasses.replace(settings.tuning, reward=reward), work, settings.watched)
+        curves[name] = summarise_curve(json.loads((folder / "curve.json").read_text(encoding="utf-8")))
+    return {"settings": settings_of(settings), "curves": curves}
+
+
+def summarise_curve(rows: list[Json]) -> Json:
+    """Return the mean of each measure over the prompts at each step, and its change since the start.
+
+    Args:
+        rows (`list[dict]`): Of [`~benchmarks.studies.tuning.Watcher`].
+
+    Returns:
+        `dict`: `step`, and for each measure `mean`, `change` and the interval of the change, in the order of steps.
+    """
+    summary: Json = {"step": [row["step"] for row in rows]}
+    for name in CURVES:
+        start = np.array(rows[0][name])
+        changes = [np.array(row[name]) - start for row in rows]
+        summary[name] = {
+            "mean": [float(np.mean(row[name])) for row in rows],
+            "change": [float(change.mean()) for change in changes],
+            "interval": [mean_interval(change, rows[0]["prompts"]) for change in changes],
+            "spread_at_start": float(start.std()),
+        }
+    return summary
+
+
+def draw(results: Json, path: Path) -> None:
+    """Draw all curves in units of their spread at the start, so that rewards share one axis with ratings."""
+    shown = ("mean", VIDEORM, IMAGE)
+    series = {}
+    for run, curve in results["curves"].items():
+        for name in shown:
+            unit = curve[name]["spread_at_start"] or 1.0
+            label = "truth" if name == "mean" else name
+            series[f"{run.partition(' ')[0]}: {label}"] = (
+                curve["step"],
+                [value / unit for value in curve[name]["change"]],
+            )
+    line_chart(
+        path,
+        series,
+        xlabel="updates",
+        ylabel="change, in spreads over the prompts at the start",
+        title="Every reward while one is trained on",
+    )
+
+
+def report(results: Json) -> str:
+    """Write the change of everything at the end."""
+    rows = []
+    for run, curve in results["curves"].items():
+        changes = {name: number_within(curve[name]["change"][-1], curve[name]["interval"][-1]) for name in CURVES}
+        rows.append({"run": run, "updates": curve["step"][-1], **changes})
+    return "Change from the start to the end:\n\n" + markdown_table(rows)
+
+
+STUDY = Study(
+    name="reward_curves",
+    title="Every reward while one is trained on (Figure 4); DRaFT-V against DRaFT-H",
+    question=(
+        "Two runs that differ only in the reward that is trained on. On fixed prompts of the test split and "
+        "fixed noise, both rewards and the truth are measured all along."
+    ),
+    run=run,
+    full=Settings(),
+    smoke=Settings(TINY, TINY_WATCHED),
+    draw=draw,
+    report=report,
+)

@@ -1,0 +1,132 @@
+"""Publish the repositories to an organisation of the Hub, or show what would be published.
+
+    python -m hub_cards.publish ORG --dry-run
+    python -m hub_cards.publish ORG --only videorm-mini t2v-mini
+    python -m hub_cards.publish ORG --only videorm-h14 --artifact videorm-h14=FOLDER
+
+Where weights or data were made (a folder of `videorm train`, `draftv train` or `videoprefer export`), `--artifact`
+names their folder: its files are uploaded, its own card, with the facts of how it was made, takes the place of what
+says that there are none, and its metadata are added. Without it, the card goes up alone, and says so.
+
+A dry run makes the very list of uploads that a real one sends, prints it, and asks the network for nothing. An
+interrupted upload is continued by the same command: large files that arrived are not sent again.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from hub_cards.cards import CLASSES, REPOSITORIES, Repository, completed, for_organisation, with_release
+
+# What a working copy may hold beside what is published.
+_LEFT_OUT = {"__pycache__", ".gradio", ".DS_Store"}
+_LEFT_OUT_SUFFIXES = {".pyc", ".db", ".sqlite", ".sqlite3"}
+
+
+def main() -> None:
+    """Publish, or show what would be."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("organisation", help="user or organisation of the Hub")
+    parser.add_argument("--only", nargs="+", choices=[repository.name for repository in REPOSITORIES])
+    parser.add_argument("--artifact", nargs="+", default=[], metavar="NAME=FOLDER", help="trained weights, made data")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be uploaded, without a network")
+    arguments = parser.parse_args()
+    try:
+        artifacts = read_artifacts(arguments.artifact)
+        for repository in REPOSITORIES:
+            if arguments.only and repository.name not in arguments.only:
+                continue
+            uploads = make_uploads(repository, arguments.organisation, artifacts.get(repository.name))
+            show(repository, arguments.organisation, uploads)
+            if not arguments.dry_run:
+                upload(repository, arguments.organisation, uploads, HfApi())
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"Error: {error}\n")
+
+
+def read_artifacts(words: list[str]) -> dict[str, Path]:
+    """Read `NAME=FOLDER` words.
+
+    Raises:
+        ValueError: If a word is not of that form or names no repository.
+        FileNotFoundError: If a folder is not there or has no card.
+    """
+    artifacts = {}
+    for word in words:
+        name, _, folder = word.partition("=")
+        if name not in {repository.name for repository in REPOSITORIES} or not folder:
+            raise ValueError(f"--artifact takes NAME=FOLDER with the name of a repository, got {word!r}.")
+        artifacts[name] = Path(folder)
+        if not (artifacts[name] / "README.md").is_file():
+            raise FileNotFoundError(f"{folder} has no README.md: train or export to its end, which writes one.")
+    return artifacts
+
+
+def make_uploads(repository: Repository, organisation: str, artifact: Path | None = None) -> list[CommitOperationAdd]:
+    """List what goes into a repository: the card, and the files that stand beside it.
+
+    Args:
+        repository ([`Repository`]): Which one.
+        organisation (`str`): Whose.
+        artifact (`Path`, *optional*): Trained weights or made data.
+
+    Returns:
+        `list[huggingface_hub.CommitOperationAdd]`: a path in the repository each, in alphabetical order.
+
+    Raises:
+        FileNotFoundError: If what should stand beside the card is not there.
+    """
+    files = dict(repository.files)
+    for folder in (repository.folder if repository.kind == "space" else None, repository.contents, artifact):
+        if folder is None:
+            continue
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is not there: it holds the files of {repository.name}.")
+        files |= {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if _belongs(path)}
+    files.pop("README.md", None)
+    contents: dict[str, Path | bytes] = {**files, "README.md": card(repository, organisation, artifact).encode()}
+    return [CommitOperationAdd(path, contents[path]) for path in sorted(contents)]
+
+
+def card(repository: Repository, organisation: str, artifact: Path | None = None) -> str:
+    """Return the card as it is published; see the head of this file for what an artifact changes."""
+    text = for_organisation(completed(repository), organisation)
+    if artifact is None:
+        return text
+    kind = CLASSES[repository.kind]
+    published, own = kind(text), kind.load(artifact / "README.md")
+    for name, value in own.data.to_dict().items():
+        if name not in published.data.to_dict():
+            published.data[name] = value
+    own_text = re.sub(r"^#", "##", own.text.strip(), flags=re.MULTILINE)
+    published.text = with_release(published.text, own_text)
+    return str(published)
+
+
+def show(repository: Repository, organisation: str, uploads: list[CommitOperationAdd]) -> None:
+    """Print a repository's uploads: size in bytes, path, and how many there are."""
+    print(f"{repository.kind} {organisation}/{repository.name}")
+    for one in uploads:
+        print(f"{one.upload_info.size:>14,}  {one.path_in_repo}")
+    print(f"{sum(one.upload_info.size for one in uploads):>14,}  in {len(uploads)} files\n")
+
+
+def upload(repository: Repository, organisation: str, uploads: list[CommitOperationAdd], api: HfApi) -> None:
+    """Make the repository if it is not there, and put everything into it in one commit."""
+    repo_id = f"{organisation}/{repository.name}"
+    sdk = "gradio" if repository.kind == "space" else None
+    api.create_repo(repo_id, repo_type=repository.kind, space_sdk=sdk, exist_ok=True)
+    api.create_commit(
+        repo_id, uploads, commit_message=f"Publish {repository.name}", repo_type=repository.kind, num_threads=4
+    )
+
+
+def _belongs(path: Path) -> bool:
+    inside = not _LEFT_OUT.intersection(path.parts) and path.suffix not in _LEFT_OUT_SUFFIXES
+    return path.is_file() and inside
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The tab in which people vote on pairs of videos without knowing which model made which."""
+
+import base64
+import hashlib
+import secrets
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from options import Options
+from templates import fill, problem
+
+from videorm_hf.arena.duels import read_duels
+from videorm_hf.arena.export import export_votes
+from videorm_hf.arena.results import ModelComparison, compare_models, measure_raters
+from videorm_hf.arena.votes import MAX_NAME, Choice, VoteStore, clean_name
+from videorm_hf.reporting.plots import bar_chart
+from videorm_hf.videoprefer.video_io import cut_clip
+
+# What browsers play; other files are written anew as MP4.
+_PLAYABLE = (".mp4", ".webm")
+_BUTTONS: tuple[tuple[Choice, str], ...] = (
+    ("left", "← Left is better"),
+    ("tie", "↓ Tie"),
+    ("right", "Right is better →"),
+)
+_MESSAGES = {
+    "counted": "Your vote is counted.",
+    "already": "Your vote on that pair was counted before, and stays.",
+    "too_soon": "That was quicker than anybody can look: it was not counted. Please vote again.",
+}
+_FEW_PROMPTS = 20
+Shown = tuple[Any, ...]
+
+
+def build_arena_tab(page: gr.Blocks, options: Options) -> None:
+    """Add the components of the tab.
+
+    Args:
+        page (`gradio.Blocks`): Whose loading shows the first pair.
+        options ([`Options`]): The pairs, and where votes are kept.
+    """
+    arena = Arena(options)
+    rater = gr.BrowserState("", storage_key="videorm-arena-rater", secret="videorm-arena")  # a name, no secret
+    duel_id = gr.Textbox(visible="hidden")
+    with gr.Accordion("Who votes", open=False):
+        with gr.Row():
+            name = gr.Textbox(label="Your name", max_length=MAX_NAME, min_width=200, elem_id="rater-name")
+            rename = gr.Button("Vote under this name", min_width=160, elem_id="rater-button")
+    clips = gr.HTML(elem_id="duel")
+    with gr.Row(elem_id="vote-buttons"):
+        buttons = [gr.Button(label, elem_id=f"vote-{choice}", min_width=90) for choice, label in _BUTTONS]
+    status = gr.HTML(elem_id="vote-status")
+    shown = [rater, name, duel_id, clips, status, *buttons]
+    page.load(arena.enter, [rater], shown, concurrency_limit=None, show_progress="hidden", api_name="enter")
+    gr.on([rename.click, name.submit], arena.enter, [name], shown, concurrency_limit=None, api_name="rename")
+    for (choice, _), button in zip(_BUTTONS, buttons, strict=True):
+        button.click(
+            partial(arena.vote, choice),
+            [rater, duel_id],
+            shown,
+            concurrency_limit=None,
+            show_progress="hidden",
+            api_name=f"vote_{choice}",
+        )
+    with gr.Accordion("Results and export (look only after voting)", open=False):
+        with gr.Row():
+            refresh = gr.Button("Show results", elem_id="results-button")
+            export = gr.Button("Export votes", elem_id="export-button")
+        results = gr.HTML(elem_id="results")
+        archive = gr.File(label="Votes as preference data", visible=False, elem_id="archive")
+    refresh.click(arena.results, None, results, api_name="results")
+    export.click(arena.export, None, [archive, results], api_name="export")
+
+
+class Arena:
+    """What the tab does, apart from its components.
+
+    Args:
+        options ([`Options`]): The pairs, and where votes are kept.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.store = VoteStore(options.data / "votes" / "votes.sqlite", read_duels(options.pairs))
+        self.served = options.data / "served" / "arena"
+        self.exports = options.data / "served" / "exports"
+
+    def enter(self, name: str) -> Shown:
+        """Show a rater the pair before them.
+
+        Args:
+            name (`str`): As typed or as the browser remembers it; a name is made up for who has none.
+
+        Returns:
+            `tuple`: the rater's name twice, the id of the pair, its HTML, the status, and the buttons.
+        """
+        try:
+            rater = clean_name(name or f"anon-{secrets.token_hex(3)}")
+        except ValueError as error:
+            return (gr.skip(), gr.skip(), gr.skip(), gr.skip(), problem(str(error)), *[gr.skip()] * len(_BUTTONS))
+        return self._show(rater, "")
+
+    def vote(self, choice: Choice, rater: str, duel_id: str) -> Shown:
+        """Count a vote and show the next pair.
+
+        Args:
+            choice (`"left"`, `"tie"` or `"right"`): Which is better.
+            rater (`str`): Who votes.
+            duel_id (`str`): On which pair.
+
+        Returns:
+            `tuple`: as [`Arena.enter`].
+        """
+        try:
+            rater = clean_name(rater)
+        except ValueError:
+            return self.enter("")  # the page has not told yet who votes
+        try:
+            message = _MESSAGES[self.store.vote(rater, duel_id, choice)]
+        except ValueError as error:
+            message = str(error)
+        return self._show(rater, message)
+
+    def _show(self, rater: str, message: str) -> Shown:
+        showing = self.store.show(rater)
+        status = fill(
+            "vote_status", rater=rater, message=message, done=self.store.num_voted(rater), total=len(self.store.duels)
+        )
+        buttons = [gr.Button(interactive=showing is not None) for _ in _BUTTONS]
+        if showing is None:
+            return rater, rater, "", fill("all_voted"), status, *buttons
+        sides = [("Left", self.serve(showing.left.video)), ("Right", self.serve(showing.right.video))]
+        clips = fill("duel", prompt=showing.duel.prompt, sides=sides)
+        return rater, rater, showing.duel.duel_id, clips, status, *buttons
+
+    def serve(self, video: Path) -> str:
+        """Put a video where it is served, under a name that tells nothing of where it comes from.
+
+        Args:
+            video (`Path`): The file.
+
+        Returns:
+            `str`: its address, relative to the page.
+        """
+        name = hashlib.sha256(str(video).encode("utf-8")).hexdigest()[:24]
+        playable = video.suffix.lower() in _PLAYABLE
+        target = self.served / f"{name}{video.suffix.lower() if playable else '.mp4'}"
+        if not target.is_file() or target.stat().st_mtime < video.stat().st_mtime:
+            self.served.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.served) as unfinished:
+                made = Path(unfinished, target.name)
+                shutil.copyfile(video, made) if playable else cut_clip(video, made, 0.0, float("inf"))
+                made.replace(target)
+        return f"gradio_api/file={target}"
+
+    def results(self) -> str:
+        """Return the results as HTML: who wins, with intervals, and how far raters agree."""
+        votes = self.store.votes()
+        if not votes:
+            return problem("There is not one vote yet.")
+        comparisons = compare_models(votes, self.store.duels)
+        return fill(
+            "results",
+            comparisons=comparisons,
+            chart=_chart(comparisons) if comparisons else None,
+            raters=measure_raters(votes, self.store.duels),
+            num_votes=len(votes),
+            few_prompts=_FEW_PROMPTS,
+        )
+
+    def export(self) -> tuple[Any, str]:
+        """Write the votes as preference data.
+
+        Returns:
+            `tuple`: a ZIP file to download, and what it holds in words.
+        """
+        votes = self.store.votes()
+        self.exports.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.exports) as unfinished:
+            try:
+                rows = export_votes(votes, self.store.duels, Path(unfinished, "votes"))
+            except ValueError as error:
+                return gr.File(visible=False), problem(str(error))
+            made = shutil.make_archive(str(Path(unfinished, "arena-votes")), "zip", Path(unfinished, "votes"))
+            target = Path(made).replace(self.exports / "arena-votes.zip")
+        return gr.File(str(target), visible=True), fill("exported", rows=rows, num_votes=len(votes))
+
+
+def _chart(comparisons: list[ModelComparison]) -> str:
+    """Draw win, tie and lose with intervals; return an address that a page can hold."""
+    outcomes = ("win", "tie", "lose")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "chart.png")
+        bar_chart(
+            path,
+            [f"{each.model_b} against {each.model_a}" for each in comparisons],
+            {name: [each.shares[name].value for each in comparisons] for name in outcomes},
+            intervals={
+                name: [each.shares[name].interval or (each.shares[name].value,) * 2 for each in comparisons]
+                for name in outcomes
+            },
+            ylabel="share of votes",
+            title="Win, tie, lose",
+        )
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"

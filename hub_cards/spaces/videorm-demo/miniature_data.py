@@ -1,0 +1,203 @@
+"""What the Space shows when nothing else is given: made on the spot from the shipped miniature weights, once."""
+
+import argparse
+import json
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from options import Options
+from peft import LoraConfig
+
+from draftv_trainer import DRaFTVConfig, DRaFTVTrainer
+from draftv_trainer.cli.arguments import trained_settings
+from draftv_trainer.model_card import FACTS_NAME
+from draftv_trainer.variants import BASE, Variant, VideoSettings, sample_variants
+from videorm_hf.miniature.clips import render
+from videorm_hf.miniature.faults import render_with_fault
+from videorm_hf.miniature.scenes import random_scene, write_prompt
+from videorm_hf.miniature.shipped import T2V_MINI, VIDEORM_MINI
+from videorm_hf.rewards import VideoRMReward
+from videorm_hf.videoprefer.json_lines import write_lines
+from videorm_hf.videoprefer.video_io import write_video
+from videorm_hf.videoprefer.working_folder import ITEMS_FILE
+
+logger = logging.getLogger(__name__)
+NUM_PROMPTS = 12
+TUNING_STEPS = 16
+SAMPLING: dict[str, Any] = {
+    "num_inference_steps": 10,
+    "height": 32,
+    "width": 32,
+    "guidance_scale": 4.0,
+    "video_length": 8,
+    "clean_caption": False,
+}
+FAULTS = ("wrong_direction", "wrong_color", "flicker")
+_SHOWN_SIDE = 128  # tiny clips are enlarged to this, so that H.264 keeps their colours
+_NOTE = (
+    "This page runs on miniature weights of a small synthetic world: coloured shapes that move. They show how "
+    "everything works, not how good the full model is. Prompts in other words mean nothing to them."
+)
+
+
+def prepare(words: argparse.Namespace, data: Path) -> Options:
+    """Complete what the command line gives by the miniature.
+
+    Args:
+        words (`argparse.Namespace`): From [`parse_words`].
+        data (`Path`): The data folder.
+
+    Returns:
+        [`Options`]
+
+    Raises:
+        FileNotFoundError: If the miniature is needed and its weights are not installed.
+    """
+    if words.base is not None:  # then there are a LoRA and pairs for it too
+        return Options(words.reward or str(VIDEORM_MINI), words.base, words.tuned, words.pairs, data)
+    for folder in (VIDEORM_MINI, T2V_MINI):
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"{folder} is not there: install the package with its miniature weights, or give --reward, --base, "
+                "--tuned and --pairs."
+            )
+    tuned = words.tuned or tune_lora(data / "tuned")
+    prompts = miniature_prompts("test", NUM_PROMPTS)
+    return Options(
+        reward=words.reward or str(VIDEORM_MINI),
+        base=str(T2V_MINI),
+        tuned=tuned,
+        pairs=words.pairs or sample_pairs(tuned, prompts, data / "pairs"),
+        data=data,
+        prompts=tuple(prompts),
+        example_clips=draw_examples(data / "examples"),
+        note=_NOTE,
+    )
+
+
+def miniature_prompts(split: str, number: int) -> list[str]:
+    """Draw prompts of the small world, always the same.
+
+    Args:
+        split (`str`): Of the scenes.
+        number (`int`): How many.
+
+    Returns:
+        `list[str]`: distinct prompts.
+    """
+    rng = np.random.default_rng(0)
+    prompts: dict[str, None] = {}
+    while len(prompts) < number:
+        prompts[write_prompt(random_scene(rng, two_things=0.0, split=split), rng)] = None
+    return list(prompts)
+
+
+def draw_examples(folder: Path) -> tuple[Path, ...]:
+    """Draw clips for the first prompt of the tests: one as it should be, the others with a fault.
+
+    Args:
+        folder (`Path`): Where to write them.
+
+    Returns:
+        `tuple[Path, ...]`: the files, named after what is wrong with them.
+    """
+    rng = np.random.default_rng(0)
+    scene = random_scene(rng, two_things=0.0, split="test")
+    clips = {"as_told": render(scene, rng)}
+    clips |= {fault: render_with_fault(scene, fault, 0.8, rng) for fault in FAULTS}
+    frames = {name: torch.from_numpy(clip_THWC).permute(0, 3, 1, 2) for name, clip_THWC in clips.items()}
+    return tuple(write_shown(frames_TCHW, folder / f"{name}.mp4") for name, frames_TCHW in frames.items())
+
+
+def write_shown(frames_TCHW: torch.Tensor, path: Path) -> Path:
+    """Write a clip, enlarged by a whole number where it is tiny.
+
+    Args:
+        frames_TCHW (`torch.Tensor` of shape `(num_frames, 3, height, width)`): Floats in [0, 1] or bytes.
+        path (`Path`): The MP4 file.
+
+    Returns:
+        `Path`: the file.
+    """
+    return write_video(frames_TCHW, path, scale=math.ceil(_SHOWN_SIDE / min(frames_TCHW.shape[-2:])))
+
+
+def tune_lora(folder: Path) -> Path:
+    """Tune a LoRA for the miniature pipeline by the miniature reward, for a minute or two; a complete one is kept.
+
+    Args:
+        folder (`Path`): Where the LoRA is kept.
+
+    Returns:
+        `Path`: the folder.
+    """
+    if (folder / FACTS_NAME).is_file():  # what the trainer writes last
+        return folder
+    logger.info("First start: tuning a LoRA for %d steps.", TUNING_STEPS)
+    call = dict(SAMPLING)
+    config = DRaFTVConfig(
+        output_dir=str(folder),
+        max_steps=TUNING_STEPS,
+        per_device_train_batch_size=2,
+        learning_rate=6e-4,
+        lr_scheduler_type="constant",
+        backprop="last",
+        num_backprop_steps=call["num_inference_steps"],
+        **{name: call.pop(name) for name in ("num_inference_steps", "guidance_scale", "height", "width")},
+        pipeline_kwargs=call,
+        reward_augmentation="shift,noise",
+        seed=0,
+        save_strategy="no",
+        report_to="none",
+        monitor_motion=False,
+    )
+    trainer = DRaFTVTrainer(
+        model=DiffusionPipeline.from_pretrained(T2V_MINI),
+        reward_funcs=VideoRMReward.from_pretrained(VIDEORM_MINI),
+        args=config,
+        train_dataset=miniature_prompts("train", 2 * TUNING_STEPS),
+        peft_config=LoraConfig(r=8, lora_alpha=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"]),
+    )
+    trainer.train()
+    trainer.save_model()
+    return folder
+
+
+def sample_pairs(tuned: Path, prompts: Sequence[str], folder: Path) -> Path:
+    """Sample every prompt from the miniature, base and tuned, from the same noise; a complete folder is kept.
+
+    Args:
+        tuned (`Path`): The LoRA.
+        prompts (`Sequence[str]`): Texts.
+        folder (`Path`): A working folder of VIDEOPREFER, written here.
+
+    Returns:
+        `Path`: the folder.
+    """
+    source = {"tuned": str(tuned.resolve()), "prompts": list(prompts)}
+    noted = folder / "source.json"
+    if (folder / ITEMS_FILE).is_file() and noted.is_file() and json.loads(noted.read_text("utf-8")) == source:
+        return folder
+    logger.info("Sampling %d pairs for the arena.", len(prompts))
+    variants = [Variant(BASE, str(T2V_MINI)), Variant("tuned", str(T2V_MINI), tuned)]
+    settings = VideoSettings(trained_settings(tuned), seed=0, batch_size=4)
+    items: list[dict[str, Any]] = [
+        {"item_id": f"{number:02d}", "prompt": prompt, "prompt_source": "miniature", "candidates": []}
+        for number, prompt in enumerate(prompts)
+    ]
+    for batch in sample_variants(variants, prompts, settings):
+        for video, seed in zip(batch.videos, batch.seeds, strict=True):
+            name = f"videos/{video.position:02d}-{batch.variant.name}.mp4"
+            write_shown(video.frames_TCHW, folder / name)
+            row = {"candidate_id": batch.variant.name, "video": name, "model": batch.variant.name, "seed": seed}
+            items[video.position]["candidates"].append(row)
+    folder.mkdir(parents=True, exist_ok=True)
+    noted.write_text(json.dumps(source), encoding="utf-8")
+    write_lines(iter(items), folder / ITEMS_FILE)  # last: it says that all videos are there
+    return folder

@@ -1,0 +1,91 @@
+"""FunctionReward: a plain function of frames and prompts as a reward; how `load_reward` finds one of one's own."""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from videorm_hf.rewards.base import Reward, check_videos
+
+# (frames (B, T, 3, H, W) in [0, 1], one prompt a video, perhaps columns of the data set) -> (B,)
+VideoFunction = Callable[..., torch.Tensor]
+
+
+class FunctionReward(Reward):
+    """Score videos by a function, so that it can be mixed, compared and judged like any other reward.
+
+    Args:
+        function (`Callable`):
+            `(frames (B, T, 3, height, width) in [0, 1], prompts of length B) -> (B,)`, higher is better. Of the data
+            set's columns it gets those that it has an argument for.
+        name (`str`, *optional*):
+            Under which it is logged. Defaults to the function's name.
+
+    Example:
+
+    ```python
+    >>> from videorm_hf.rewards import FunctionReward
+
+    >>> darkness = FunctionReward(lambda frames, prompts: -frames.mean(dim=(1, 2, 3, 4)), name="darkness")
+    ```
+    """
+
+    def __init__(self, function: VideoFunction, name: str | None = None) -> None:
+        super().__init__()
+        self.function = function
+        own_name = function.__name__ if inspect.isroutine(function) else type(function).__name__
+        self._name = own_name if name is None else name
+
+    @property
+    def name(self) -> str:
+        """The name given, or the function's."""
+        return self._name
+
+    def forward(self, frames: torch.Tensor, prompts: list[str], **columns: Any) -> torch.Tensor:
+        """Score videos; see [`Reward`]."""
+        check_videos(frames, prompts)
+        function = self.function
+        parameters = inspect.signature(
+            function.forward if isinstance(function, torch.nn.Module) else function
+        ).parameters
+        takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+        chosen = {key: value for key, value in columns.items() if takes_all or key in list(parameters)[2:]}
+        return function(frames, prompts, **chosen)
+
+
+def import_reward(module_name: str, name: str) -> Reward:
+    """Import a reward of one's own; modules of the working directory are found.
+
+    Args:
+        module_name (`str`):
+            The module, such as `my_rewards`.
+        name (`str`):
+            A [`Reward`], a function or another callable in it; a class is called without arguments.
+
+    Returns:
+        [`Reward`]: functions as a [`FunctionReward`].
+
+    Raises:
+        ImportError: If the module has no such name. One that is absent is a `ModuleNotFoundError`.
+        TypeError: If what is found cannot be called.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    module = importlib.import_module(module_name)
+    if name not in vars(module):
+        raise ImportError(
+            f"The reward {module_name}:{name} is not there: the module {module.__file__} has no {name!r}."
+        )
+    found = vars(module)[name]
+    if isinstance(found, type):
+        found = found()
+    if not callable(found):
+        raise TypeError(
+            f"The reward {module_name}:{name} must be a function (frames, prompts) -> rewards or a Reward: got "
+            f"{type(found).__name__}."
+        )
+    return found if isinstance(found, Reward) else FunctionReward(found)

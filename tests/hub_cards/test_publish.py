@@ -1,0 +1,126 @@
+"""Publishing: a dry run asks the network for nothing and names exactly what a real upload then sends."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from hub_cards import publish
+from hub_cards.cards import CLASSES, REPOSITORIES, ROOT, Repository
+from tests.hub_cards.hub_server import HubServer
+from tests.videoprefer.factories import working_folder
+from videorm_hf.videoprefer.builder import VideoPreferConfig
+from videorm_hf.videoprefer.export import export_to_hub_layout
+
+BY_NAME = {repository.name: repository for repository in REPOSITORIES}
+# Everything that leaves an interpreter passes one of these events.
+WITHOUT_NETWORK = """
+import runpy, sys
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        raise OSError(f"the network was asked: {event} {arguments[1:]}")
+sys.addaudithook(refuse)
+sys.argv = ["publish", *sys.argv[1:]]
+runpy.run_module("hub_cards.publish", run_name="__main__")
+"""
+
+
+def run_without_network(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_none"}
+    command = [sys.executable, "-c", WITHOUT_NETWORK, *words]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    with HubServer() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_dry_run_asks_the_network_for_nothing() -> None:
+    done = run_without_network("us", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for repository in REPOSITORIES:
+        assert f"{repository.kind} us/{repository.name}\n" in done.stdout
+    assert re.search(r"[\d,]+  recipe.yaml\n", done.stdout)
+    # The same without --dry-run is stopped at its first request: the hook would have seen one.
+    done = run_without_network("us", "--only", "videorm-h14")
+    assert done.returncode != 0 and "the network was asked" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["videorm-h14", "videorm-demo"])
+def test_what_is_shown_is_what_is_sent(name: str, hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    repository = BY_NAME[name]
+    uploads = publish.make_uploads(repository, "us")
+    publish.show(repository, "us", uploads)
+    publish.upload(repository, "us", uploads, HfApi(endpoint=hub.url, token="hf_none"))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
+    shown = {path: int(size.replace(",", "")) for size, path in lines[:-1]}
+    sent = hub.files[f"{repository.kind}s/us/{name}"]
+    assert shown == {path: len(content) for path, content in sent.items()} and "README.md" in sent
+    (created,) = hub.created
+    assert (created["organization"], created["name"], created["type"]) == ("us", name, repository.kind)
+    assert created.get("sdk") == ("gradio" if repository.kind == "space" else None)
+    assert hub.validated == [repository.kind]
+
+
+def test_the_card_names_the_organisation() -> None:
+    text = publish.card(BY_NAME["videorm-mini"], "us")
+    assert 'from_pretrained("us/videorm-mini")' in text and "ORG/" not in text
+
+
+def test_shipped_weights_go_up_with_the_projects_card() -> None:
+    for name in ("videorm-mini", "t2v-mini"):
+        uploads = {upload.path_in_repo: upload for upload in publish.make_uploads(BY_NAME[name], "us")}
+        assert any(path.endswith(".safetensors") for path in uploads) and "LICENSE" in uploads
+        with uploads["README.md"].as_file() as file:
+            assert f"# {name}" in file.read().decode()
+
+
+def test_what_a_working_copy_holds_besides_stays(tmp_path: Path) -> None:
+    for name in ("app.py", "votes.sqlite3", "__pycache__/app.pyc", "templates/page.html"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "README.md").write_text(BY_NAME["videorm-demo"].card.read_text(encoding="utf-8"), encoding="utf-8")
+    space = Repository("videorm-demo", "space", tmp_path)
+    assert [upload.path_in_repo for upload in publish.make_uploads(space, "us")] == [
+        "README.md",
+        "app.py",
+        "templates/page.html",
+    ]
+
+
+def test_made_data_bring_their_own_facts(tmp_path: Path) -> None:
+    folder = working_folder(tmp_path / "folder", 6)
+    config = VideoPreferConfig(name="preference", data_dir=str(folder), fractions={"train": 1.0}, num_workers=0)
+    export_to_hub_layout(config, tmp_path / "data", progress=False)
+    uploads = publish.make_uploads(BY_NAME["videoprefer"], "us", tmp_path / "data")
+    paths = [upload.path_in_repo for upload in uploads]
+    assert "preference/train-00000.parquet" in paths and "statistics.json" in paths
+    card = CLASSES["dataset"](publish.card(BY_NAME["videoprefer"], "us", tmp_path / "data"))
+    own = CLASSES["dataset"].load(tmp_path / "data" / "README.md")
+    assert card.data.configs == own.data.configs and card.data.annotations_creators == ["machine-generated"]
+    assert "6 prompts, 24 videos" in card.text and "### Statistics" in card.text
+    assert "not published yet" not in card.text and "## Bias" in card.text
+
+
+@pytest.mark.parametrize("words", ["videorm-h14", "ghosts=.", "videorm-h14="])
+def test_wrong_artifacts_are_errors(words: str) -> None:
+    with pytest.raises(ValueError, match="takes NAME=FOLDER"):
+        publish.read_artifacts([words])
+
+
+def test_an_unfinished_artifact_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="has no README.md"):
+        publish.read_artifacts([f"videorm-h14={tmp_path}"])
+    with pytest.raises(FileNotFoundError, match="holds the files of t2v-mini"):
+        publish.make_uploads(Repository("t2v-mini", "model", BY_NAME["t2v-mini"].folder, tmp_path / "none"), "us")

@@ -1,0 +1,132 @@
+"""The running Space over HTTP: limits, what it serves and what it refuses, two voters at once."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import app
+import httpx
+import pytest
+
+from tests.space.conftest import SPACE, make_options
+
+
+@dataclass(frozen=True)
+class Running:
+    """A Space that listens: where, its data folder, and its page."""
+
+    url: str
+    data: Path
+    page: Any
+
+    def call(self, name: str, *inputs: Any) -> Any:
+        """Call an endpoint as the page does; return its outputs, or the error."""
+        place = f"{self.url}/gradio_api/call/{name}"
+        event = httpx.post(place, json={"data": inputs}, timeout=60).raise_for_status().json()["event_id"]
+        lines = httpx.get(f"{place}/{event}", timeout=120).text.splitlines()
+        kinds = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+        data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+        if kinds[-1] != "complete":
+            raise RuntimeError(data[-1])
+        return json.loads(data[-1])
+
+    def upload(self, name: str, content: bytes) -> httpx.Response:
+        """Upload a file."""
+        return httpx.post(f"{self.url}/gradio_api/upload", files={"files": (name, content)}, timeout=60)
+
+    def file(self, path: str | Path) -> httpx.Response:
+        """Ask for a file by its path."""
+        return httpx.get(f"{self.url}/gradio_api/file={path}", timeout=60)
+
+
+@pytest.fixture(scope="module")
+def space(space_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    data = tmp_path_factory.mktemp("running") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GRADIO_TEMP_DIR", "GRADIO_EXAMPLES_CACHE", "GRADIO_ANALYTICS_ENABLED"):
+            patch.setenv(name, "")  # so that what is set next is undone at the end
+        app.set_environment(data)
+        patch.setattr(app, "MAX_UPLOAD", "1mb")
+        from page import build_page
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        page = build_page(make_options(space_files, data))
+        app.launch(page, "127.0.0.1", port, prevent_thread_lock=True, quiet=True)
+        yield Running(f"http://127.0.0.1:{port}", data, page)
+        page.close()
+
+
+def as_upload(path: str) -> dict[str, Any]:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+def test_an_uploaded_clip_is_scored(space: Running, space_files: Path) -> None:
+    (path,) = space.upload("a.mp4", (space_files / "a.mp4").read_bytes()).raise_for_status().json()
+    assert Path(path).is_relative_to(space.data / "served")
+    (ranking,) = space.call("score", [as_upload(path)], "a dog runs")
+    assert 'class="name">a.mp4<' in ranking and 'class="reward">' in ranking
+
+
+def test_an_upload_over_the_limit_is_refused(space: Running) -> None:
+    assert space.upload("large.mp4", bytes(2**20 + 1)).status_code == 413
+    assert space.upload("small.mp4", bytes(2**19)).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["clip.pkl", "clip.py", "clip.html", "clip"])
+def test_other_kinds_of_files_are_rejected(space: Running, space_files: Path, name: str) -> None:
+    (path,) = space.upload(name, (space_files / "a.mp4").read_bytes()).raise_for_status().json()
+    with pytest.raises(RuntimeError, match="Invalid file type|error|null"):
+        space.call("score", [as_upload(path)], "a dog runs")
+
+
+def test_a_file_that_was_not_uploaded_cannot_be_scored(space: Running, space_files: Path) -> None:
+    """Else the page would show the frames of any video on the machine."""
+    with pytest.raises(RuntimeError):
+        space.call("score", [as_upload(str(space_files / "a.mp4"))], "a dog runs")
+
+
+def test_no_file_outside_the_served_folder_is_served(space: Running, space_files: Path) -> None:
+    space.call("enter", "anna")
+    votes = space.data / "votes" / "votes.sqlite"
+    assert votes.is_file()
+    inside = next((space.data / "served" / "arena").glob("*.mp4"))
+    assert space.file(inside).status_code == 200
+    traversal = inside.parent / ".." / ".." / "votes" / "votes.sqlite"
+    link = space.data / "served" / "link.mp4"
+    link.symlink_to(votes)
+    paths = [votes, traversal, link, SPACE / "app.py", "app.py", "/etc/passwd", space_files / "a.mp4", os.getcwd()]
+    paths += [space.data / "served" / "arena", f"{inside.parent}/%2e%2e/%2e%2e/votes/votes.sqlite", f"file://{votes}"]
+    assert {str(path): space.file(path).status_code for path in paths} == {str(path): 403 for path in paths}
+
+
+def test_it_listens_on_loopback_only(space: Running) -> None:
+    assert space.page.server_name == "127.0.0.1"
+    assert not space.page.share
+
+
+def test_two_voters_at_once_lose_no_vote(space: Running) -> None:
+    def vote_on_everything(rater: str) -> int:
+        duel_id = space.call("rename", rater)[2]
+        count = 0
+        while duel_id:
+            time.sleep(1.05)  # as long as anybody looks at least
+            duel_id = space.call("vote_left", rater, duel_id)[2]
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(vote_on_everything, ("first", "second"))) == [4, 4]
+    (results,) = space.call("results")
+    assert "second against all others" in results
+    archive, said = space.call("export")
+    path = archive["value"]["path"] if "value" in archive else archive["path"]
+    assert space.file(path).content[:2] == b"PK"
+    assert "votes" in said

@@ -1,0 +1,50 @@
+"""The command line of the Space, and its card."""
+
+import ast
+from pathlib import Path
+
+import gradio
+import pytest
+from huggingface_hub import SpaceCard
+from options import parse_words
+
+from tests.space.conftest import SPACE
+
+
+def test_it_listens_on_this_machine_only_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
+    assert parse_words([]).host == "127.0.0.1"
+    assert parse_words(["--host", "0.0.0.0"]).host == "0.0.0.0"
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")  # set by the Hub
+    assert parse_words([]).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("further", [[], ["--tuned", "lora"], ["--pairs", "draftv-comparison"]])
+def test_a_pipeline_of_ones_own_needs_its_lora_and_pairs(
+    further: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_words(["--base", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", *further])
+    assert "--base needs --tuned and --pairs" in capsys.readouterr().err
+
+
+def test_the_card_is_a_spaces_card() -> None:
+    card = SpaceCard.load(SPACE / "README.md")
+    assert (card.data.sdk, card.data.app_file, card.data.license) == ("gradio", "app.py", "apache-2.0")
+    assert (SPACE / card.data.app_file).is_file()
+    assert card.data.sdk_version.split(".")[0] == gradio.__version__.split(".")[0]
+    assert len(card.data.short_description) <= 60  # the Hub's limit
+    assert (SPACE / "requirements.txt").read_text(encoding="utf-8").split() == ["videorm-hf[space]"]
+
+
+@pytest.mark.parametrize("path", sorted(SPACE.glob("*.py")), ids=lambda path: path.name)
+def test_nothing_in_the_space_can_execute_or_unpickle_data(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names
+    }
+    assert not names & {"eval", "exec", "compile", "pickle", "joblib", "subprocess", "system", "Popen", "importlib"}
+    loads = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "load"]
+    assert not any(isinstance(node.value, ast.Name) and node.value.id in ("torch", "np", "numpy") for node in loads)
