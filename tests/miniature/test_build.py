@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from benchmarks.miniature import __main__ as miniature
+from benchmarks.miniature import build as miniature
 from benchmarks.miniature.generator import GeneratorSettings, build_pipeline, encode_prompts
 from videorm_hf import VideoRMModel
 

@@ -92,9 +92,10 @@ def test_annotated_ratings_are_the_judges_own(
             for dimension, rating in own_ratings(folder, item, candidate, num_frames).items():
                 row = found[item.item_id, candidate.candidate_id, dimension]
                 assert row["failure"] is None and row["rationale"]
-                differences.append(row["rating"] - rating)
+                if candidate.candidate_id != "noise":  # which JPEG takes away in part
+                    differences.append(row["rating"] - rating)
     # JPEG moves a measured quality by a hundredth, which can cross the middle between two steps.
-    assert np.count_nonzero(differences) <= 0.1 * len(differences) and np.abs(differences).max() <= 1
+    assert np.count_nonzero(differences) <= 1 and np.abs(differences).max() <= 1
 
 
 def test_the_command_rates_a_folder(folder: Path, tmp_path: Path) -> None:

@@ -219,8 +219,7 @@ def tune(reward: VideoRMReward, scale: Scale, output: Path) -> DRaFTVTrainer:
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=scale.train_steps // 10,
         backprop="all",
-        checkpointing="none",
-        vae_checkpointing=False,
+        checkpointing="step",
         num_inference_steps=scale.inference_steps,
         height=SIDE,
         width=SIDE,
@@ -267,13 +266,13 @@ def show_comparison(console: Console, compared: dict[str, RewardComparison]) -> 
     """Show what improved and what did not in the terminal."""
     first = next(iter(compared.values()))
     title = f"{first.num_pairs} prompts and noises that training has not seen"
-    columns = ("measure", "before", "after", "difference", "95 % interval", "win / tie / lose")
+    columns = ("measure", "before", "after", "change (95 % interval)", "won/tied/lost")
     table = Table(*columns, title=title, title_justify="left")
     for name, result in compared.items():
         low, high = result.difference_interval or (float("nan"), float("nan"))
         table.add_row(
-            *(name, f"{result.mean_a:.3f}", f"{result.mean_b:.3f}", f"{result.difference:+.3f}"),
-            *(f"{low:+.3f} to {high:+.3f}", f"{result.wins} / {result.ties} / {result.losses}"),
+            *(name, f"{result.mean_a:.3f}", f"{result.mean_b:.3f}"),
+            *(f"{result.difference:+.3f} ({low:+.3f}, {high:+.3f})", f"{result.wins}/{result.ties}/{result.losses}"),
         )
     console.print(table)
     for sentence in map(in_words, compared.values()):

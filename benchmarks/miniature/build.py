@@ -1,0 +1,252 @@
+"""Build the shipped miniature weights from nothing, and measure them: `make miniature`, under an hour on two cores.
+
+    python -m benchmarks.miniature              # trains, writes hub_cards/results/miniature.json, installs the weights
+    python -m benchmarks.miniature --smoke      # a few steps of everything, installs nothing
+
+Everything is seeded and runs on a CPU, one thread each for the two networks that are trained side by side. What is
+done is kept in the work folder: an interrupted run goes on with the first part that is missing.
+"""
+
+import argparse
+import json
+import logging
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.miniature.generator import GeneratorSettings, build_generator
+from benchmarks.miniature.preferences import make_items, make_rendered_items
+from benchmarks.miniature.reward import build_image_reward, train_video_reward
+from benchmarks.studies.image_reward import load_image_reward, load_videorm
+from benchmarks.studies.known_pairs import GROUPS, make_pairs
+from benchmarks.studies.world import Sampling, held_out_prompts, load_generator, sample_clips, score_clips, truths_of
+from videorm_hf.evaluation.metrics import mean_interval, pair_credit
+from videorm_hf.miniature.scenes import SPLITS
+from videorm_hf.miniature.shipped import T2V_MINI, VIDEORM_MINI
+from videorm_hf.rewards import Reward
+from videorm_hf.videoprefer.items import Item
+from videorm_hf.videoprefer.pairs import make_preference_pairs
+
+logger = logging.getLogger(__name__)
+RESULTS = Path(__file__).parents[2] / "hub_cards" / "results" / "miniature.json"
+LARGEST_BYTES = 12 * 2**20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is trained and measured.
+
+    Args:
+        generator ([`GeneratorSettings`]): Of t2v-mini.
+        image_reward_steps (`int`): Steps of 32 prompts.
+        num_train_items (`int`): Items with clips of the generator that the temporal head learns from.
+        num_rendered_items (`int`): Items of rendered clips alone that it learns from too.
+        num_validation_items (`int`): Items that choose its best epoch.
+        epochs (`int`): Passes over the training items.
+        num_test_items (`int`): Items that the rewards are measured on.
+        num_known_pairs (`int`): Pairs of each fault that the rewards are measured on.
+        num_prompts (`int`): Prompts of each split that the generator is measured on.
+        seed (`int`): Of everything.
+    """
+
+    generator: GeneratorSettings = GeneratorSettings()
+    image_reward_steps: int = 2_000
+    num_train_items: int = 512
+    num_rendered_items: int = 2_500
+    num_validation_items: int = 128
+    epochs: int = 12
+    num_test_items: int = 128
+    num_known_pairs: int = 200
+    num_prompts: int = 128
+    seed: int = 0
+
+
+SMOKE = Settings(GeneratorSettings(64, 4, 4), 4, 16, 16, 16, 2, 16, 4, 8)
+
+
+def main() -> None:
+    """Build, measure, install."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/miniature"), help="where unfinished work is kept")
+    parser.add_argument("--smoke", action="store_true", help="a few steps of everything; installs nothing")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    result = build(options.work, SMOKE if options.smoke else Settings())
+    if options.smoke:
+        print(json.dumps(result["tables"], indent=1))
+        return
+    install(options.work)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def build(work: Path, settings: Settings) -> dict[str, Any]:
+    """Train both networks and measure them.
+
+    Args:
+        work (`Path`): Where parts are kept; a part that is there, made with the same settings, is not made again.
+        settings ([`Settings`]): How much.
+
+    Returns:
+        `dict[str, Any]`: what is written to `hub_cards/results/miniature.json`.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    _check_settings(work, settings)
+    parts = {
+        "t2v-mini": (build_generator, settings.generator),
+        "image-reward": (build_image_reward, settings.image_reward_steps, settings.seed),
+    }
+    with ProcessPoolExecutor(2, get_context("spawn"), initializer=_one_thread) as pool:
+        futures = {name: pool.submit(_part, work / name, *part) for name, part in parts.items()}
+        log = {name: future.result() for name, future in futures.items()}
+    with _one_thread_here():
+        pipe = load_generator(work / "t2v-mini")
+        sizes = (settings.num_train_items, settings.num_validation_items, settings.num_test_items)
+        train, validation, test = (
+            make_items(pipe, size, split, settings.seed + place)
+            for place, (split, size) in enumerate(zip(SPLITS, sizes, strict=True))
+        )
+        train += make_rendered_items(settings.num_rendered_items, "train", settings.seed)
+        training = (work / "image-reward", train, validation, settings.epochs, settings.seed)
+        log["videorm-mini"] = _part(work / "videorm-mini", train_video_reward, *training)
+        tables = measure(work, settings, test)
+    return {
+        "tables": tables,
+        "log": log,
+        "settings": asdict(settings),
+        "machine": {"processor": platform.processor() or platform.machine(), "threads": 2},
+        "versions": {name: version(name) for name in ("torch", "transformers", "diffusers", "numpy")},
+    }
+
+
+def measure(work: Path, settings: Settings, test: list[Item]) -> dict[str, Any]:
+    """Measure rewards and generator on scenes that neither was trained on; the tables of the cards."""
+    image_reward, videorm = load_image_reward(work / "videorm-mini"), load_videorm(work / "videorm-mini")
+    pairs = {"videorm_mini": videorm, "image_reward_mini": image_reward}
+    tables = {name: _accuracy_table("dimension", _item_rows(reward, test)) for name, reward in pairs.items()}
+    for name, reward in pairs.items():
+        rows = _known_rows(reward, settings.num_known_pairs, settings.seed)
+        tables[f"{name}_clips"] = _accuracy_table("what the worse clip lacks", rows)
+    pipe = load_generator(work / "t2v-mini")
+    for split in ("train", "test"):
+        prompts = held_out_prompts(settings.num_prompts, settings.seed + 50, split=split)
+        truths = truths_of(sample_clips(pipe, prompts, Sampling(), settings.seed + 50), prompts)
+        tables["t2v_mini" if split == "test" else "t2v_mini_train"] = {
+            "row": "what the judge measures",
+            "measure": "mean",
+            "unit": "number",
+            "count": "clips",
+            "rows": {name: _row(values, prompts) for name, values in truths.items()},
+        }
+    return tables
+
+
+def install(work: Path) -> None:
+    """Copy the weights into the package, without the code that the package has anyway.
+
+    Raises:
+        ValueError: If they are larger than the package may carry.
+    """
+    for name, target in (("t2v-mini", T2V_MINI), ("videorm-mini", VIDEORM_MINI)):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(work / name, target, ignore=shutil.ignore_patterns("*.py", "facts.json", "README.md", "*.bin"))
+        for file in target.rglob("*.json"):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if "auto_map" in record:
+                del record["auto_map"]
+                file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    size = sum(file.stat().st_size for folder in (T2V_MINI, VIDEORM_MINI) for file in folder.rglob("*.safetensors"))
+    if size > LARGEST_BYTES:
+        raise ValueError(f"The weights have {size:,} bytes, and the package carries at most {LARGEST_BYTES:,}.")
+
+
+def _part(folder: Path, make: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Make a folder, or read what was noted when it was made."""
+    facts = folder / "facts.json"
+    if not facts.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        begin = time.monotonic()
+        made = {**make(folder, *arguments), "seconds": round(time.monotonic() - begin)}
+        facts.write_text(json.dumps(made), encoding="utf-8")
+    return json.loads(facts.read_text(encoding="utf-8"))
+
+
+def _item_rows(reward: Reward, items: list[Item]) -> dict[str, Any]:
+    """Compare a reward with the judge on all pairs of the items, by dimension."""
+    shown = [(item, candidate) for item in items for candidate in item.candidates]
+    clips, prompts = np.stack([candidate.video for _, candidate in shown]), [item.prompt for item, _ in shown]
+    keys = [(item.item_id, candidate.candidate_id) for item, candidate in shown]
+    scores = dict(zip(keys, score_clips(reward, clips, prompts), strict=True))
+    rows = {}
+    for dimension in ("mean", "prompt_following", "video_quality"):
+        pairs = [pair for item in items for pair in make_preference_pairs(item, dimension)]
+        better = [scores[pair.item_id, pair.chosen_id] for pair in pairs]
+        worse = [scores[pair.item_id, pair.rejected_id] for pair in pairs]
+        rows[dimension.replace("_", " ")] = _accuracy(better, worse, [pair.item_id for pair in pairs])
+    return rows
+
+
+def _known_rows(reward: Reward, number: int, seed: int) -> dict[str, Any]:
+    """Compare a reward with the truth on rendered clips and the same with one fault."""
+    rows = {}
+    for group, faults in GROUPS.items():
+        better, worse = [], []
+        for fault in faults:
+            pairs = make_pairs(fault, number, seed)
+            better += list(score_clips(reward, pairs.better, pairs.prompts))
+            worse += list(score_clips(reward, pairs.worse, pairs.prompts))
+        rows[group] = _accuracy(better, worse, list(map(str, range(len(better)))))
+    return rows
+
+
+def _accuracy(better: list[float], worse: list[float], clusters: list[str]) -> dict[str, Any]:
+    credits = pair_credit([1.0] * len(better), [0.0] * len(better), better, worse)
+    wrong = pair_credit([1.0] * len(better), [0.0] * len(better), better, worse, score_ties="wrong")
+    return {**_row(credits, clusters), "ties_wrong": float(wrong.mean())}
+
+
+def _row(values: Any, clusters: list[str]) -> dict[str, Any]:
+    low, high = mean_interval(values, clusters) or (None, None)
+    return {"value": float(np.mean(values)), "low": low, "high": high, "n": len(values)}
+
+
+def _accuracy_table(row: str, rows: dict[str, Any]) -> dict[str, Any]:
+    return {"row": row, "measure": "pairwise accuracy", "unit": "share", "count": "pairs", "rows": rows}
+
+
+def _check_settings(work: Path, settings: Settings) -> None:
+    """Refuse to mix parts of different settings.
+
+    Raises:
+        ValueError: If the folder was begun with others.
+    """
+    path, mine = work / "settings.json", json.dumps(asdict(settings), sort_keys=True)
+    if not path.exists():
+        path.write_text(mine, encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != mine:
+        raise ValueError(f"{work} was begun with other settings. Remove it, or give another --work.")
+
+
+def _one_thread() -> None:
+    """Give each of the two processes one core."""
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+@contextmanager
+def _one_thread_here() -> Iterator[None]:
+    """Train the small head on one thread: more only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
