@@ -20,6 +20,7 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from draftv_trainer.checkpointing import checkpointed
+from draftv_trainer.pipelines.specs import find_spec
 
 # VIDEORM reads 8 frames of a clip (Wu et al. 2024, Sec. 4).
 REWARD_NUM_FRAMES = 8
@@ -75,8 +76,10 @@ def clip_length(pipe: DiffusionPipeline, pipeline_kwargs: Mapping[str, Any]) -> 
     Returns:
         `int` or `None`: None where neither the arguments nor the signature of the call say it.
     """
-    parameter = inspect.signature(inspect.unwrap(type(pipe).__call__)).parameters.get("num_frames")
-    num_frames = pipeline_kwargs.get("num_frames", parameter.default if parameter is not None else None)
+    name = find_spec(pipe).frames_argument
+    parameter = inspect.signature(inspect.unwrap(type(pipe).__call__)).parameters.get(name)
+    default = pipeline_kwargs.get(name, parameter.default if parameter is not None else None)
+    num_frames = pipeline_kwargs.get("num_frames", default)
     return num_frames if isinstance(num_frames, int) else None
 
 

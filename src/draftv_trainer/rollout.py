@@ -270,8 +270,10 @@ class RewardRollout(torch.nn.Module):
 def _check_accepted(pipe: DiffusionPipeline, settings: SamplingSettings) -> None:
     """Raise when the pipeline's call lacks one of the arguments, before anything is sampled."""
     check_pipeline_kwargs(dict(settings.pipeline_kwargs))
-    parameters = inspect.signature(pipe.__call__).parameters
-    unknown = sorted(set(settings.pipeline_kwargs) - set(parameters))
+    parameters = set(inspect.signature(pipe.__call__).parameters)
+    if find_spec(pipe).frames_argument in parameters:
+        parameters.add("num_frames")  # which is handed on by the pipeline's own name for it
+    unknown = sorted(set(settings.pipeline_kwargs) - parameters)
     if unknown:
         raise ValueError(
             f"{type(pipe).__name__} does not take {unknown}: leave them out. It takes {sorted(parameters)}."

@@ -99,6 +99,7 @@ def ddim() -> DDIMScheduler:
 
 def tiny_modelscope() -> TextToVideoSDPipeline:
     unet = UNet3DConditionModel(
+        sample_size=4,
         block_out_channels=(8, 8),
         down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
         up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),

@@ -246,7 +246,8 @@ def test_clip_length():
     assert clip_length(pipe, {"num_frames": 4}) == 4
     assert clip_length(tiny_pipeline("stable_diffusion"), {}) is None
     assert clip_length(tiny_pipeline("cogvideox"), {}) is None
-    assert clip_length(tiny_pipeline("latte"), {"video_length": 4}) is None
+    assert clip_length(tiny_pipeline("latte"), {"video_length": 4}) == 4
+    assert clip_length(tiny_pipeline("latte"), {"num_frames": 4}) == 4
 
 
 def test_spread_frames():
