@@ -78,7 +78,7 @@ def test_slips_are_found(name: str, old: str, new: str, problem: str, tmp_path: 
 @pytest.mark.parametrize(
     ("name", "metadata"),
     [
-        ("videorm-mini", "model-index:\n- name: mini\n  results: [{task: {type: x}, metrics: [{type: accuracy}]}]\n"),
+        ("t2v-mini", "model-index:\n- name: mini\n  results: [{task: {type: x}, metrics: [{type: accuracy}]}]\n"),
         ("videoprefer", "configs:\n- config_name: preference\n  data_files: [{split: train}]\n"),
         ("videorm-h14", "tags: [a\n"),
     ],
