@@ -3,7 +3,6 @@
 Whoever changes how the small world is tuned changes the defaults of [`Tuning`] and [`Judged`], and nothing else.
 """
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
-from diffusers import DiffusionPipeline, LattePipeline
+from diffusers import DiffusionPipeline
 from peft import LoraConfig
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -114,30 +112,6 @@ class Watched:
     seed: int = 200
 
 
-class FramesLattePipeline(LattePipeline):
-    """LattePipeline that also takes `num_frames`, the name under which InstructVideo knows its number of frames."""
-
-    @torch.no_grad()
-    def __call__(
-        self,
-        prompt: str | list[str] | None = None,
-        num_frames: int | None = None,
-        video_length: int = NUM_FRAMES,
-        height: int | None = None,
-        width: int | None = None,
-        num_inference_steps: int = 50,
-        guidance_scale: float = 7.5,
-        generator: torch.Generator | list[torch.Generator] | None = None,
-        latents: torch.Tensor | None = None,
-        clean_caption: bool = False,
-        output_type: str = "pil",
-        return_dict: bool = True,
-    ) -> Any:
-        """Call the pipeline; without its decorator, which would switch gradients off."""
-        given = {name: value for name, value in locals().items() if name not in ("self", "num_frames")}
-        return inspect.unwrap(LattePipeline.__call__)(self, **given | {"video_length": num_frames or video_length})
-
-
 def tune(tuning: Tuning, work: Work, watched: Watched | None = None, save_steps: int = 20) -> Path:
     """Tune a fresh pipeline, or find what an earlier run has tuned the same way.
 
@@ -221,7 +195,7 @@ def _instructvideo_trainer(
         num_edit_steps=max(1, round(tuning.edit_share * tuning.sampling.num_inference_steps)),
         pipeline_kwargs={"clean_caption": False},
     )
-    pipe = FramesLattePipeline.from_pretrained(work.weights.pipeline)
+    pipe = load_generator(work.weights.pipeline)
     if tuning.reward == "image":
         reward: Reward = load_image_reward(work.weights.videorm, num_segments=4, attenuation=1.0)
     else:

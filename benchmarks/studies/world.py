@@ -20,7 +20,7 @@ from draftv_trainer.rollout import noise_seed
 from videorm_hf.miniature.clips import NUM_FRAMES, render
 from videorm_hf.miniature.faults import FAULTS, render_with_fault
 from videorm_hf.miniature.judge import judge
-from videorm_hf.miniature.scenes import Scene, random_scene, write_prompt
+from videorm_hf.miniature.scenes import Scene, distinct_prompts
 from videorm_hf.rewards import Reward
 from videorm_hf.videoprefer.video_io import to_bytes, write_video
 
@@ -84,11 +84,7 @@ def held_out_prompts(number: int, seed: int, two_things: float = 0.12, split: st
     Returns:
         `list[str]`
     """
-    rng = np.random.default_rng([seed, 7])
-    prompts: dict[str, None] = {}
-    while len(prompts) < number:
-        prompts[write_prompt(random_scene(rng, two_things, split=split), rng)] = None
-    return list(prompts)
+    return distinct_prompts(number, np.random.default_rng([seed, 7]), two_things, split)
 
 
 def tell_truth(frames_THWC: np.ndarray, prompt: str) -> Truth:

@@ -20,7 +20,7 @@ from draftv_trainer.model_card import FACTS_NAME
 from draftv_trainer.variants import BASE, Variant, VideoSettings, sample_variants
 from videorm_hf.miniature.clips import render
 from videorm_hf.miniature.faults import render_with_fault
-from videorm_hf.miniature.scenes import random_scene, write_prompt
+from videorm_hf.miniature.scenes import distinct_prompts, random_scene
 from videorm_hf.miniature.shipped import T2V_MINI, VIDEORM_MINI
 from videorm_hf.rewards import VideoRMReward
 from videorm_hf.videoprefer.json_lines import write_lines
@@ -91,11 +91,7 @@ def miniature_prompts(split: str, number: int) -> list[str]:
     Returns:
         `list[str]`: distinct prompts.
     """
-    rng = np.random.default_rng(0)
-    prompts: dict[str, None] = {}
-    while len(prompts) < number:
-        prompts[write_prompt(random_scene(rng, two_things=0.0, split=split), rng)] = None
-    return list(prompts)
+    return distinct_prompts(number, np.random.default_rng(0), two_things=0.0, split=split)
 
 
 def draw_examples(folder: Path) -> tuple[Path, ...]:

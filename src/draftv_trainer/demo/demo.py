@@ -28,7 +28,7 @@ from draftv_trainer.sampling import sample
 from videorm_hf.miniature.clips import NUM_FRAMES, SIDE, render
 from videorm_hf.miniature.faults import render_with_fault
 from videorm_hf.miniature.judge import judge, rate_frames
-from videorm_hf.miniature.scenes import Scene, Thing, random_scene, write_prompt
+from videorm_hf.miniature.scenes import Scene, Thing, distinct_prompts
 from videorm_hf.miniature.shipped import T2V_MINI, VIDEORM_MINI
 from videorm_hf.rewards import VideoRMReward
 from videorm_hf.scoring import score_videos
@@ -142,11 +142,7 @@ def run_demo(output: Path, scale: Scale | None = None) -> dict[str, RewardCompar
 
 def draw_prompts(number: int, split: str) -> list[str]:
     """Draw distinct prompts whose combinations of colour, shape and motion are in one split."""
-    rng = np.random.default_rng(SEED)
-    prompts: dict[str, None] = {}
-    while len(prompts) < number:
-        prompts[write_prompt(random_scene(rng, two_things=0.12, split=split), rng)] = None
-    return list(prompts)
+    return distinct_prompts(number, np.random.default_rng(SEED), two_things=0.12, split=split)
 
 
 def load_pipeline() -> DiffusionPipeline:

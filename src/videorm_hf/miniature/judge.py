@@ -16,6 +16,7 @@ from scipy import ndimage, optimize
 
 from videorm_hf.miniature.clips import AREAS, BACKGROUND_VALUES, COLOR_VALUES, GROWTH, SIDE, WAYS, shape_coverage
 from videorm_hf.miniature.scenes import SHAPES, Scene, Thing, parse_prompt
+from videorm_hf.videoprefer.video_io import to_bytes
 
 # A pixel is part of a thing where its channels differ by more than this, of 255; backgrounds are neutral.
 _SATURATION = 40.0
@@ -112,7 +113,7 @@ def rate_frames(frames_BTCHW: torch.Tensor, prompts: Sequence[str]) -> torch.Ten
     Returns:
         `torch.Tensor` of shape `(batch_size,)`: mean of both ratings, from 1 to 5.
     """
-    frames_BTHWC = (frames_BTCHW.clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
+    frames_BTHWC = to_bytes(frames_BTCHW).permute(0, 1, 3, 4, 2).cpu().numpy()
     verdicts = [judge(frames, prompt) for frames, prompt in zip(frames_BTHWC, prompts, strict=True)]
     return torch.tensor([(verdict.prompt_following + verdict.video_quality) / 2 for verdict in verdicts])
 

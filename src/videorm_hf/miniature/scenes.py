@@ -158,6 +158,26 @@ def write_prompt(scene: Scene, rng: np.random.Generator) -> str:
     return prompt
 
 
+def distinct_prompts(
+    number: int, rng: np.random.Generator, two_things: float = 0.25, split: str | None = None
+) -> list[str]:
+    """Word prompts of random scenes until there are enough different ones.
+
+    Args:
+        number (`int`): How many.
+        rng (`np.random.Generator`): Draws scenes and words.
+        two_things (`float`, defaults to 0.25): As in [`random_scene`].
+        split (`str`, *optional*): As in [`random_scene`].
+
+    Returns:
+        `list[str]`: in the order drawn.
+    """
+    prompts: dict[str, None] = {}
+    while len(prompts) < number:
+        prompts[write_prompt(random_scene(rng, two_things, split), rng)] = None
+    return list(prompts)
+
+
 def prompt_words() -> list[str]:
     """Return every word that prompts are made of, in alphabetical order."""
     groups = (SHAPES, COLORS, SIZES, BACKGROUNDS, MOTIONS, SPEEDS)

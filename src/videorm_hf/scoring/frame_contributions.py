@@ -117,9 +117,6 @@ def frame_contributions(
     Returns:
         `torch.FloatTensor` of shape `(batch_size, num_frames)`: the sum over frames is the reward.
     """
-    mixed = frame_embeds
-    if head.branch is not None:
-        branch = head.branch(frame_embeds.to(head.gate.dtype))
-        mixed = frame_embeds + head.gate * head.output_norm(branch)
+    mixed = head.mix_frames(frame_embeds)
     length = mixed.mean(dim=1).norm(dim=-1, keepdim=True)
     return (mixed * text_embeds[:, None]).sum(dim=-1) / (mixed.shape[1] * length)

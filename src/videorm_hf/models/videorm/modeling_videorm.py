@@ -261,13 +261,18 @@ class VideoRMTemporalHead(nn.Module):
 
     def forward(self, frame_embeds: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Map frame features `(B, T, D)` to video features `(B, D)`, not yet normalised."""
-        if self.branch is not None:
-            branch = self.branch(frame_embeds.to(self.gate.dtype), frame_mask)
-            frame_embeds = frame_embeds + self.gate * self.output_norm(branch)
+        frame_embeds = self.mix_frames(frame_embeds, frame_mask)
         if frame_mask is None:
             return frame_embeds.mean(dim=1)
         weights = frame_mask[:, :, None].to(frame_embeds.dtype)
         return (frame_embeds * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def mix_frames(self, frame_embeds: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Let frame features `(B, T, D)` see each other; [`forward`] averages what comes of it."""
+        if self.branch is None:
+            return frame_embeds
+        branch = self.branch(frame_embeds.to(self.gate.dtype), frame_mask)
+        return frame_embeds + self.gate * self.output_norm(branch)
 
 
 class VideoRMPreTrainedModel(CLIPPreTrainedModel):
