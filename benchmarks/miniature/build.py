@@ -3,7 +3,7 @@
     python -m benchmarks.miniature              # trains, writes hub_cards/results/miniature.json, installs the weights
     python -m benchmarks.miniature --smoke      # a few steps of everything, installs nothing
 
-Everything is seeded and runs on a CPU, one thread each for the two networks that are trained side by side. What is
+Everything is seeded and runs on a CPU; generator and image reward are trained side by side. What is
 done is kept in the work folder: an interrupted run goes on with the first part that is missing.
 """
 
@@ -63,9 +63,9 @@ class Settings:
     generator: GeneratorSettings = GeneratorSettings()
     image_reward_steps: int = 2_000
     num_train_items: int = 512
-    num_rendered_items: int = 2_500
+    num_rendered_items: int = 6_000
     num_validation_items: int = 128
-    epochs: int = 12
+    epochs: int = 8
     num_test_items: int = 128
     num_known_pairs: int = 200
     num_prompts: int = 128

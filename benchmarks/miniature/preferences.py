@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from benchmarks.studies.world import Sampling, sample_clips
 from videorm_hf.miniature.clips import NUM_FRAMES, render
-from videorm_hf.miniature.faults import FAULTS, render_with_fault
+from videorm_hf.miniature.faults import CONTENT_FAULTS, FAULTS, render_with_fault
 from videorm_hf.miniature.judge import judge
 from videorm_hf.miniature.scenes import Scene, random_scene, write_prompt
 from videorm_hf.videoprefer.items import Candidate, Item, Judge
@@ -63,10 +63,12 @@ def make_rendered_items(num_items: int, split: str, seed: int) -> list[Item]:
         scene = random_scene(rng, 0.12, split)
         prompt = write_prompt(scene, rng)
         clips = {"rendered": render(scene, rng)}
-        # The order of frames is hardest to see and needs most examples.
+        # One fault of time, of which the head knows nothing yet, one of content, of which it must forget nothing, and
+        # any other. The order of frames is hardest to see and needs most examples.
         motion = "wrong_direction" if rng.random() < 0.6 else "wrong_motion"
-        others = rng.choice([fault for fault in FAULTS if fault not in ("wrong_direction", "wrong_motion")], 2, False)
-        for fault in (motion, *map(str, others)):
+        content = rng.choice(["wrong_color", "wrong_shape"])
+        other = rng.choice([fault for fault in FAULTS if fault not in CONTENT_FAULTS])
+        for fault in map(str, (motion, content, other)):
             strength = float(rng.uniform(0.2, 1.0))
             clips[f"rendered with {fault}"] = render_with_fault(scene, fault, strength, rng)
         candidates = tuple(rated(name, clip, prompt) for name, clip in clips.items())
