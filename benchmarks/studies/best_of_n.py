@@ -78,14 +78,15 @@ def _sample(settings: Settings, work: Work) -> Json:
     }
 
 
-def _rows(results: Json, dimension: str, reward: str) -> list[Json]:
+def rows_of(results: Json, dimension: str, reward: str) -> list[Json]:
+    """Return the rows of one way to judge and one way to choose, in the order of n."""
     return [row for row in results["rows"] if (row["dimension"], row["reward"]) == (dimension, reward)]
 
 
 def draw(results: Json, path: Path) -> None:
     """Draw win rates over n, by the mean of both ratings."""
     rewards = list(dict.fromkeys(row["reward"] for row in results["rows"]))
-    rows = {name: _rows(results, MEAN, name) for name in rewards}
+    rows = {name: rows_of(results, MEAN, name) for name in rewards}
     line_chart(
         path,
         {name: ([row["n"] for row in part], [row["win_over_random"] for row in part]) for name, part in rows.items()},
@@ -104,7 +105,7 @@ def report(results: Json) -> str:
     for dimension in dict.fromkeys(row["dimension"] for row in results["rows"]):
         table = []
         for reward in dict.fromkeys(row["reward"] for row in results["rows"]):
-            rows = _rows(results, dimension, reward)
+            rows = rows_of(results, dimension, reward)
             cells = {f"n = {row['n']}": percent_within(row["win_over_random"], row["interval"]) for row in rows}
             table.append(
                 {

@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 
 from benchmarks.studies.registry import STUDIES, load_study
+from benchmarks.studies.study import Json
+from benchmarks.studies.verdicts import draw_main_results, verdict_table
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "studies"
 FIGURES = ROOT / "docs" / "images" / "studies"
 PAGE = ROOT / "docs" / "studies.md"
+MAIN_FIGURE = ROOT / "docs" / "images" / "main_results.png"
+# What the results mean, in words: written by hand, without a number.
+DISCUSSION = Path(__file__).with_name("discussion.md")
 _OPENING = """# The paper's studies in the small world
 
 The small world (`videorm_hf.miniature`, see the [architecture](architecture.md)) has what real videos lack: the truth.
@@ -27,20 +32,28 @@ def paths(name: str) -> tuple[Path, Path]:
 
 
 def write_page() -> None:
-    """Write the page from the results that there are."""
-    PAGE.write_text(make_page(), encoding="utf-8")
+    """Write the page, and the README's picture, from the results that there are."""
+    results = read_results()
+    PAGE.write_text(make_page(results), encoding="utf-8")
+    if {"reward_accuracy", "best_of_n", "draftv"} <= set(results):
+        draw_main_results(results, MAIN_FIGURE)
 
 
-def make_page() -> str:
+def read_results() -> dict[str, Json]:
+    """Return what each study that has been run has found."""
+    found = {name: paths(name)[0] for name in STUDIES}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
+
+
+def make_page(results: dict[str, Json]) -> str:
     """Return the page; a study without results is named as such."""
-    parts = [_OPENING]
+    parts = [_OPENING, "## What came out\n", verdict_table(results) + "\n", DISCUSSION.read_text(encoding="utf-8")]
     for name in STUDIES:
         study = load_study(name)
-        results, figure = paths(name)
         parts.append(f"## {study.title}\n\n{study.question}\n")
-        if not results.exists():
+        if name not in results:
             parts.append(f"Not run yet: `python -m benchmarks.studies {name}`.\n")
             continue
-        parts.append(study.report(json.loads(results.read_text(encoding="utf-8"))) + "\n")
-        parts.append(f"![{study.title}]({figure.relative_to(PAGE.parent).as_posix()})\n")
+        parts.append(study.report(results[name]) + "\n")
+        parts.append(f"![{study.title}]({paths(name)[1].relative_to(PAGE.parent).as_posix()})\n")
     return "\n".join(parts)

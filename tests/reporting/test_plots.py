@@ -9,7 +9,7 @@ from videorm_hf.reporting import plots
 
 def test_each_chart_is_a_png_that_differs_with_its_facts(tmp_path: Path) -> None:
     def draw(value: float) -> list[np.ndarray]:
-        names = ("bars", "lines", "histograms", "matrix")
+        names = ("bars", "lines", "histograms", "matrix", "row")
         files = {name: tmp_path / "new" / f"{name}.png" for name in names}
         plots.bar_chart(
             files["bars"], ["x", "y"], {"r": [0.5, value], "s": [0.1, 0.2]}, ylabel="accuracy", title="t",
@@ -22,6 +22,14 @@ def test_each_chart_is_a_png_that_differs_with_its_facts(tmp_path: Path) -> None
         plots.histograms(files["histograms"], {"a": {1: 3, 2: int(10 * value)}, "b": {2: 1}}, xlabel="x", title="t")
         plots.heat_map(
             files["matrix"], [[1, 2], [3, value]], ["a", "b"], ["c", "d"], xlabel="x", ylabel="y", title="t"
+        )
+        plots.chart_row(
+            files["row"],
+            {
+                "bars": lambda axes: plots.draw_bars(axes, ["x", "y"], {"r": [0.5, value]}, ylabel="accuracy"),
+                "lines": lambda axes: plots.draw_lines(axes, {"r": ([1, 2], [0.1, 0.3])}, xlabel="n", ylabel="w"),
+            },
+            title="t",
         )
         return [np.asarray(Image.open(file)) for file in files.values()]
 

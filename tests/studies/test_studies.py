@@ -15,6 +15,7 @@ from benchmarks.studies.registry import STUDIES, load_study
 from benchmarks.studies.reward_accuracy import summarise, together
 from benchmarks.studies.study import Weights, Work
 from benchmarks.studies.tuning import Tuning, Watched, Watcher, tune
+from benchmarks.studies.verdicts import CLAIMS, verdict_table
 from benchmarks.studies.world import Sampling, held_out_prompts, score_clips, tell_truth, truths_of
 from videorm_hf.miniature.scenes import parse_prompt, split_of
 from videorm_hf.miniature.shipped import T2V_MINI, VIDEORM_MINI
@@ -56,7 +57,31 @@ def test_the_list_of_studies_is_that_of_the_modules() -> None:
 
 
 def test_the_page_is_what_the_results_say() -> None:
-    assert page.PAGE.read_text(encoding="utf-8") == page.make_page(), "run `python -m benchmarks.studies page`"
+    assert page.PAGE.read_text(encoding="utf-8") == page.make_page(page.read_results()), (
+        "run `python -m benchmarks.studies page`"
+    )
+
+
+def test_every_claim_is_of_a_study_and_needs_no_other() -> None:
+    assert {claim.study for claim in CLAIMS} <= set(STUDIES)
+    assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
+    assert "claim" not in verdict_table({})
+
+
+@pytest.mark.parametrize(("low", "said"), [(0.05, "yes"), (-0.05, "**no**")])
+def test_a_change_counts_as_shown_only_beyond_its_interval(low: float, said: str) -> None:
+    cell = {"difference": 0.2, "difference_interval": [low, 0.35]}
+    cells = {"mean": cell, "motion": cell, "video_quality": cell}
+    table = verdict_table({"draftv": {"over_untuned": {"DRaFT-V": cells}, "draftv_over": {"DRaFT-H": cells}}})
+    rows = [row.split("|") for row in table.splitlines()[2:]]
+    assert len(rows) == 2 and all(row[3].strip() == said for row in rows)
+
+
+@pytest.mark.parametrize(("guarded", "updates", "said"), [(0.1, 40, "yes"), (-0.1, 40, "**no**"), (0.1, 80, "**no**")])
+def test_the_guard_must_stop_and_stop_in_time(guarded: float, updates: int, said: str) -> None:
+    curves = {"guard off": {"mean": {"change": [0.0, 0.3, -0.4]}}, "guard on": {"mean": {"change": [0.0, guarded]}}}
+    table = verdict_table({"hacking": {"curves": curves, "updates": {"guard off": 80, "guard on": updates}}})
+    assert table.splitlines()[2].split("|")[3].strip() == said
 
 
 def test_held_out_prompts_are_of_their_split_and_the_same_every_time() -> None:

@@ -1,7 +1,7 @@
 """Facts as PNG figures; every function draws one file and computes nothing."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,30 @@ def bar_chart(
         intervals (`Mapping[str, Sequence[tuple[float, float]]]`, *optional*): Of a series, the ends of its whiskers.
         reference (`float`, *optional*): Where a dashed line is drawn, such as chance.
     """
-    width = 0.8 / max(len(series), 1)
     with _figure(path, title, width=max(5.0, 1.5 + 0.35 * len(labels) * max(len(series), 2))) as axes:
-        for number, (name, values) in enumerate(series.items()):
-            places = [place + (number - (len(series) - 1) / 2) * width for place in range(len(labels))]
-            axes.bar(places, values, width, label=name, yerr=_whiskers(values, (intervals or {}).get(name)), capsize=3)
-        if reference is not None:
-            axes.axhline(reference, color="0.4", linestyle="--", linewidth=1)
-        turned = sum(map(len, labels)) > 40
-        axes.set_xticks(range(len(labels)), labels, rotation=30 if turned else 0, ha="right" if turned else "center")
-        axes.set_ylabel(ylabel)
+        draw_bars(axes, labels, series, ylabel=ylabel, intervals=intervals, reference=reference)
         _legend(axes, len(series))
+
+
+def draw_bars(
+    axes: Axes,
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    *,
+    ylabel: str,
+    intervals: Mapping[str, Sequence[Interval]] | None = None,
+    reference: float | None = None,
+) -> None:
+    """Draw groups of bars into axes, as [`bar_chart`] does."""
+    width = 0.8 / max(len(series), 1)
+    for number, (name, values) in enumerate(series.items()):
+        places = [place + (number - (len(series) - 1) / 2) * width for place in range(len(labels))]
+        axes.bar(places, values, width, label=name, yerr=_whiskers(values, (intervals or {}).get(name)), capsize=3)
+    if reference is not None:
+        axes.axhline(reference, color="0.4", linestyle="--", linewidth=1)
+    turned = sum(map(len, labels)) > 40
+    axes.set_xticks(range(len(labels)), labels, rotation=30 if turned else 0, ha="right" if turned else "center")
+    axes.set_ylabel(ylabel)
 
 
 def line_chart(
@@ -70,19 +83,47 @@ def line_chart(
         intervals (`Mapping[str, Sequence[tuple[float, float]]]`, *optional*): Of a curve, the ends of its band.
     """
     with _figure(path, title) as axes:
-        for name, (xs, ys) in series.items():
-            (line,) = axes.plot(xs, ys, marker="o", markersize=4, label=name)
-            band = (intervals or {}).get(name)
-            if band is not None:
-                axes.fill_between(
-                    xs, [low for low, _ in band], [high for _, high in band], color=line.get_color(), alpha=0.2
-                )
-        measured = sorted({x for xs, _ in series.values() for x in xs})
-        if len(measured) <= _MAX_TICKS:
-            axes.set_xticks(measured, [f"{x:g}" for x in measured])
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
+        draw_lines(axes, series, xlabel=xlabel, ylabel=ylabel, intervals=intervals)
         _legend(axes, len(series))
+
+
+def draw_lines(
+    axes: Axes,
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    intervals: Mapping[str, Sequence[Interval]] | None = None,
+) -> None:
+    """Draw curves into axes, as [`line_chart`] does."""
+    for name, (xs, ys) in series.items():
+        (line,) = axes.plot(xs, ys, marker="o", markersize=4, label=name)
+        band = (intervals or {}).get(name)
+        if band is not None:
+            axes.fill_between(
+                xs, [low for low, _ in band], [high for _, high in band], color=line.get_color(), alpha=0.2
+            )
+    measured = sorted({x for xs, _ in series.values() for x in xs})
+    if len(measured) <= _MAX_TICKS:
+        axes.set_xticks(measured, [f"{x:g}" for x in measured])
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+
+
+def chart_row(path: _PATH, panels: Mapping[str, Callable[[Axes], None]], *, title: str) -> None:
+    """Draw several charts side by side.
+
+    Args:
+        path (`str` or `os.PathLike`): The PNG to write.
+        panels (`Mapping[str, Callable]`): Title of a panel to what draws into its axes, such as [`draw_bars`].
+        title (`str`): Over the figure.
+    """
+    with _figure(path, title, width=5.0 * len(panels), panels=len(panels)) as all_axes:
+        for axes, (name, draw) in zip(all_axes, panels.items(), strict=True):
+            draw(axes)
+            axes.set_title(name, fontsize=10)
+            if len(axes.get_legend_handles_labels()[1]) > 1:
+                axes.legend(fontsize=8)
 
 
 def histograms(path: _PATH, counts: Mapping[str, Mapping[Any, int]], *, xlabel: str, title: str) -> None:

@@ -1,0 +1,227 @@
+"""What the studies were to show, held against what they found: a row for each claim, and the picture of the README."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.studies.best_of_n import TRUTH, rows_of
+from benchmarks.studies.draftv import DRAFT_V
+from benchmarks.studies.image_reward import IMAGE, VIDEORM
+from benchmarks.studies.known_pairs import GROUPS
+from benchmarks.studies.study import Json, number_within, percent_within
+from videorm_hf.reporting.plots import chart_row, draw_bars, draw_lines
+from videorm_hf.reporting.tables import markdown_table
+from videorm_hf.videoprefer.pairs import MEAN
+
+DEFAULT_SHIFT = "residual replicate"
+# By how much VIDEORM should win where time matters, and may lose where it does not: shares of pairs.
+GAIN_WITH_TIME, LOSS_WITHOUT_TIME = 0.20, 0.02
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim.
+
+    Args:
+        holds (`bool`): Whether the results show it; where they cannot tell, they do not.
+        found (`str`): The figures that say so.
+    """
+
+    holds: bool
+    found: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that the small world was asked.
+
+    Args:
+        text (`str`): The claim.
+        source (`str`): Whose claim: the paper's or ours.
+        study (`str`): Which study answers.
+        judge (`Callable`): `results of the study -> Verdict`.
+    """
+
+    text: str
+    source: str
+    study: str
+    judge: Callable[[Json], Verdict]
+
+
+def _gain_with_time(results: Json) -> Verdict:
+    gain = results["groups"]["all where time matters"]["gain"]
+    return Verdict(gain["value"] >= GAIN_WITH_TIME, percent_within(gain["value"], gain["interval"]))
+
+
+def _no_loss_without_time(results: Json) -> Verdict:
+    gain = results["groups"]["all where it does not"]["gain"]
+    return Verdict(gain["value"] >= -LOSS_WITHOUT_TIME, percent_within(gain["value"], gain["interval"]))
+
+
+def _better_on_own_clips(results: Json) -> Verdict:
+    gain = results["generated"]["mean"]["gain"]
+    return Verdict(gain["interval"][0] > 0, percent_within(gain["value"], gain["interval"]))
+
+
+def _rises_with_n(results: Json) -> Verdict:
+    rows = rows_of(results, MEAN, VIDEORM)
+    rates = [row["win_over_random"] for row in rows]
+    found = ", ".join(f"n = {row['n']}: {percent_within(row['win_over_random'], row['interval'])}" for row in rows)
+    return Verdict(all(after > before for before, after in zip(rates, rates[1:], strict=False)), found)
+
+
+def _raises_the_truth(results: Json) -> Verdict:
+    cell = results["over_untuned"][DRAFT_V]["mean"]
+    return Verdict(cell["difference_interval"][0] > 0, _change(cell))
+
+
+def _more_than_draft_h(results: Json) -> Verdict:
+    cells = results["draftv_over"]["DRaFT-H"]
+    found = "; ".join(f"{measure}: {_change(cells[measure])}" for measure in ("motion", "video_quality"))
+    return Verdict(all(cells[name]["difference_interval"][0] > 0 for name in ("motion", "video_quality")), found)
+
+
+def _one_step_is_enough(results: Json) -> Verdict:
+    cell = results["over_untuned"]["last 1"]["mean"]
+    return Verdict(cell["difference_interval"][0] > 0, _change(cell))
+
+
+def _more_than_ten_is_worse(results: Json) -> Verdict:
+    ten, all_steps = (results["over_untuned"][name]["mean"] for name in ("last 10", "all 20"))
+    found = f"last 10: {_change(ten)}; all 20: {_change(all_steps)}"
+    return Verdict(all_steps["difference"] < ten["difference_interval"][0], found)
+
+
+def _guard_stops_in_time(results: Json) -> Verdict:
+    free, guarded = (results["curves"][name]["mean"]["change"] for name in ("guard off", "guard on"))
+    stopped = results["updates"]["guard on"]
+    found = (
+        f"unguarded: at best {max(free):+.2f}, at the end {free[-1]:+.2f}; the guard stopped after {stopped} of "
+        f"{results['updates']['guard off']} updates, at {guarded[-1]:+.2f}"
+    )
+    return Verdict(stopped < results["updates"]["guard off"] and guarded[-1] >= 0 > free[-1], found)
+
+
+def _transformer_is_best(results: Json) -> Verdict:
+    return _best(results["ablations"]["temporal head"], "transformer")
+
+
+def _default_shift_is_best(results: Json) -> Verdict:
+    return _best(results["ablations"]["temporal shift"], DEFAULT_SHIFT)
+
+
+def _more_data_is_better(results: Json) -> Verdict:
+    values = [groups["time matters"]["value"] for groups in results["ablations"]["share of the data"].values()]
+    found = ", ".join(
+        f"{100 * float(share):g} %: {percent_within(groups['time matters']['value'], None)}"
+        for share, groups in results["ablations"]["share of the data"].items()
+    )
+    return Verdict(values == sorted(values), found)
+
+
+def _eight_frames_are_best(results: Json) -> Verdict:
+    rows = [row for row in results["cells"] if row["temperature"] == 0.3]
+    means: dict[int, float] = {}
+    for row in rows:
+        means[row["num_frames"]] = means.get(row["num_frames"], 0.0) + row["accuracy"] / 2
+    found = ", ".join(f"{frames} frames: {percent_within(value, None)}" for frames, value in means.items())
+    return Verdict(max(means, key=lambda frames: means[frames]) == 8, found)
+
+
+def _ratings_are_shaped_so(results: Json) -> Verdict:
+    following, quality = (results["skewness"][name] for name in ("prompt_following", "video_quality"))
+    found = f"skewness of prompt following {following:+.2f}, of quality {quality:+.2f}"
+    return Verdict(abs(following) < 0.5 < quality, found)
+
+
+CLAIMS = (
+    Claim("Ratings of prompt following are nearly normal (skewness within 0.5), those of quality are skewed low",
+          "paper", "dataset_statistics", _ratings_are_shaped_so),
+    Claim("A judge agrees most with the truth at 8 frames (temperature 0.3, mean of both dimensions)",
+          "paper", "judge_vs_truth", _eight_frames_are_best),
+    Claim("Where time matters, VIDEORM beats its own image reward averaged over frames by 20 points",
+          "ours", "reward_accuracy", _gain_with_time),
+    Claim("Where time does not matter, it loses at most 2 points", "ours", "reward_accuracy", _no_loss_without_time),
+    Claim("It is the better one on the generator's own clips, by the mean rating",
+          "paper", "reward_accuracy", _better_on_own_clips),
+    Claim("The temporal transformer is the best head where time matters", "paper", "reward_ablations",
+          _transformer_is_best),
+    Claim("The default shift (residual branch, ends repeated) is the best where time matters", "ours",
+          "reward_ablations", _default_shift_is_best),
+    Claim("More training data is better where time matters", "paper", "reward_ablations", _more_data_is_better),
+    Claim("Best of n: the win rate rises with n", "paper", "best_of_n", _rises_with_n),
+    Claim("DRaFT-V raises the true mean rating", "paper", "draftv", _raises_the_truth),
+    Claim("It raises motion and quality more than DRaFT-H", "paper", "draftv", _more_than_draft_h),
+    Claim("A gradient through the last step alone raises the true rating already", "paper", "k_and_where",
+          _one_step_is_enough),
+    Claim("A gradient through more than ten steps is worse", "paper", "k_and_where", _more_than_ten_is_worse),
+    Claim("The guard stops a run that hacks its reward before the truth has lost what it had gained", "ours",
+          "hacking", _guard_stops_in_time),
+)  # fmt: skip
+
+
+def verdict_table(results: Mapping[str, Json]) -> str:
+    """Write a row for each claim whose study has been run.
+
+    Args:
+        results (`Mapping[str, dict]`): Study to what it found.
+    """
+    rows = []
+    for claim in CLAIMS:
+        if claim.study in results:
+            verdict = claim.judge(results[claim.study])
+            said = "yes" if verdict.holds else "**no**"
+            rows.append({"claim": claim.text, "of": claim.source, "shown": said, "found": verdict.found,
+                         "study": f"`{claim.study}`"})  # fmt: skip
+    return markdown_table(rows)
+
+
+def draw_main_results(results: Mapping[str, Json], path: Path) -> None:
+    """Draw what the small world says in one picture: which clip is better, best of n, tuning."""
+    groups = results["reward_accuracy"]["groups"]
+    names = (IMAGE, VIDEORM)
+    accuracy = {name: [groups[group]["accuracy"][name] for group in GROUPS] for name in names}
+    picked = {name: rows_of(results["best_of_n"], MEAN, name) for name in (*names, TRUTH)}
+    tuned = results["draftv"]["over_untuned"]
+    chart_row(
+        path,
+        {
+            "Which of two clips is better? Accuracy by fault": lambda axes: draw_bars(
+                axes,
+                list(GROUPS),
+                {name: [cell["value"] for cell in row] for name, row in accuracy.items()},
+                intervals={name: [cell["interval"] for cell in row] for name, row in accuracy.items()},
+                ylabel="pairwise accuracy",
+                reference=0.5,
+            ),
+            "Best of n, chosen by reward": lambda axes: draw_lines(
+                axes,
+                {name: ([row["n"] for row in rows], [row["win_over_random"] for row in rows])
+                 for name, rows in picked.items()},
+                intervals={name: [row["interval"] or (row["win_over_random"],) * 2 for row in rows]
+                           for name, rows in picked.items()},
+                xlabel="n",
+                ylabel="win rate over another sample",
+            ),
+            "Tuned by reward gradients": lambda axes: draw_bars(
+                axes,
+                list(tuned),
+                {"mean rating": [cells["mean"]["difference"] for cells in tuned.values()]},
+                intervals={"mean rating": [cells["mean"]["difference_interval"] for cells in tuned.values()]},
+                ylabel="change of the true rating (1 to 5)",
+                reference=0.0,
+            ),
+        },
+        title="The whole loop in the small world, judged by the truth",
+    )  # fmt: skip
+
+
+def _change(cell: Json) -> str:
+    return number_within(cell["difference"], cell["difference_interval"])
+
+
+def _best(variants: Mapping[str, Json], name: str) -> Verdict:
+    """Tell whether no other variant is better where time matters."""
+    values = {other: groups["time matters"] for other, groups in variants.items()}
+    found = ", ".join(f"{other}: {percent_within(cell['value'], cell['interval'])}" for other, cell in values.items())
+    return Verdict(max(values, key=lambda other: values[other]["value"]) == name, found)
