@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -63,12 +64,12 @@ class Settings:
     generator: GeneratorSettings = GeneratorSettings()
     image_reward_steps: int = 2_000
     num_train_items: int = 512
-    num_rendered_items: int = 6_000
-    num_validation_items: int = 128
+    num_rendered_items: int = 4_000
+    num_validation_items: int = 96
     epochs: int = 8
-    num_test_items: int = 128
+    num_test_items: int = 96
     num_known_pairs: int = 200
-    num_prompts: int = 128
+    num_prompts: int = 96
     seed: int = 0
 
 
@@ -106,20 +107,19 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
         "t2v-mini": (build_generator, settings.generator),
         "image-reward": (build_image_reward, settings.image_reward_steps, settings.seed),
     }
+    sizes = (settings.num_train_items, settings.num_validation_items, settings.num_test_items)
     with ProcessPoolExecutor(2, get_context("spawn"), initializer=_one_thread) as pool:
         futures = {name: pool.submit(_part, work / name, *part) for name, part in parts.items()}
         log = {name: future.result() for name, future in futures.items()}
+        seeds = (settings.seed + place for place in range(len(SPLITS)))
+        items = list(map(partial(pool.submit, _generated_items, work / "t2v-mini"), sizes, SPLITS, seeds))
+        rendered = pool.submit(make_rendered_items, settings.num_rendered_items, "train", settings.seed)
+        train, validation, test = (future.result() for future in items)
+        train += rendered.result()
     with _one_thread_here():
-        pipe = load_generator(work / "t2v-mini")
-        sizes = (settings.num_train_items, settings.num_validation_items, settings.num_test_items)
-        train, validation, test = (
-            make_items(pipe, size, split, settings.seed + place)
-            for place, (split, size) in enumerate(zip(SPLITS, sizes, strict=True))
-        )
-        train += make_rendered_items(settings.num_rendered_items, "train", settings.seed)
         training = (work / "image-reward", train, validation, settings.epochs, settings.seed)
         log["videorm-mini"] = _part(work / "videorm-mini", train_video_reward, *training)
-        tables = measure(work, settings, test)
+    tables = measure(work, settings, test)
     return {
         "tables": tables,
         "log": log,
@@ -179,6 +179,11 @@ def _part(folder: Path, make: Callable[..., dict[str, Any]], *arguments: Any) ->
         made = {**make(folder, *arguments), "seconds": round(time.monotonic() - begin)}
         facts.write_text(json.dumps(made), encoding="utf-8")
     return json.loads(facts.read_text(encoding="utf-8"))
+
+
+def _generated_items(generator: Path, num_items: int, split: str, seed: int) -> list[Item]:
+    """Make items of one split in a process of the pool."""
+    return make_items(load_generator(generator), num_items, split, seed)
 
 
 def _item_rows(reward: Reward, items: list[Item]) -> dict[str, Any]:

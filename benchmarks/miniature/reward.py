@@ -194,7 +194,9 @@ def _caption(scene: Scene, place: str, rng: np.random.Generator) -> str:
     return re.sub("|".join(MOTIONS["still"]), place, write_prompt(scene, rng))
 
 
-def train_image_reward(model: VideoRMModel, processor: VideoRMProcessor, steps: int, seed: int) -> list[float]:
+def train_image_reward(
+    model: VideoRMModel, processor: VideoRMProcessor, steps: int, seed: int, preferences: bool = True
+) -> list[float]:
     """Train the towers on single frames: each prompt must find its image among all of the step's, faulty ones too.
 
     Args:
@@ -202,9 +204,12 @@ def train_image_reward(model: VideoRMModel, processor: VideoRMProcessor, steps: 
         processor ([`VideoRMProcessor`]): Prepares frames and prompts.
         steps (`int`): Steps of 32 prompts and 64 images.
         seed (`int`): Of all images.
+        preferences (`bool`, defaults to `True`): Show faulty images too. Without them, prompts and images only find
+            each other, as CLIP was trained.
 
     Returns:
-        `list[float]`: of each hundredth of the steps, how often a prompt scored its image above its faulty one.
+        `list[float]`: of each hundredth of the steps, how often a prompt scored its image above its faulty one, or,
+        without preferences, above all others.
     """
     rng = np.random.default_rng(seed + 10)
     model.requires_grad_(True)
@@ -218,7 +223,8 @@ def train_image_reward(model: VideoRMModel, processor: VideoRMProcessor, steps: 
     begin = time.monotonic()
     for step in tqdm(range(steps), desc="image reward", mininterval=10):
         pairs = [image_pair(rng) for _ in range(PROMPTS_PER_STEP)]
-        clips = [image[None] for image in (*(pair.good for pair in pairs), *(pair.bad for pair in pairs))]
+        faulty = [pair.bad for pair in pairs] if preferences else []
+        clips = [image[None] for image in (*(pair.good for pair in pairs), *faulty)]
         prompts = [pair.prompt for pair in pairs]
         inputs = processor(text=prompts, videos=clips, num_frames=1, padding="longest")
         images = model.get_video_embeds(inputs["pixel_values_videos"])
@@ -227,40 +233,46 @@ def train_image_reward(model: VideoRMModel, processor: VideoRMProcessor, steps: 
         scale, own = model.logit_scale.exp().clamp(max=100), torch.arange(len(prompts))
         among_all = F.cross_entropy(scale * rewards, own)
         among_prompts = F.cross_entropy(scale * rewards[:, : len(prompts)].T, own)
-        margins = rewards.diagonal() - rewards[:, len(prompts) :].diagonal()
+        if preferences:
+            margins = rewards.diagonal() - rewards[:, len(prompts) :].diagonal()
+            loss = (among_all + among_prompts) / 8 - F.logsigmoid(scale * margins).mean()
+            is_right = margins > 0
+        else:
+            loss = (among_all + among_prompts) / 2
+            is_right = rewards.argmax(dim=1) == own
         read = readers.loss(texts, [pair.said for pair in pairs])
         seen = seers.loss(images[: len(prompts)], [pair.shown for pair in pairs])
-        naming = 1 - step / steps  # in the end, only preferences count
-        loss = (among_all + among_prompts) / 8 - F.logsigmoid(scale * margins).mean() + naming * (read + seen) / 2
+        loss = loss + (1 - step / steps) * (read + seen) / 2  # in the end, naming no longer counts
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
-        correct.append((margins > 0).float().mean().item())
+        correct.append(is_right.float().mean().item())
         if (step + 1) % 100 == 0:
             seconds = time.monotonic() - begin
             logger.info(
-                "image reward %d/%d: %.3f of pairs, read %.2f, seen %.2f, %.0f s",
+                "image reward %d/%d: %.3f right, read %.2f, seen %.2f, %.0f s",
                 *(step + 1, steps, np.mean(correct[-100:]), read.item(), seen.item(), seconds),
             )
     return [float(np.mean(part)) for part in np.array_split(correct, min(100, len(correct)))]
 
 
-def build_image_reward(folder: Path, steps: int, seed: int) -> dict[str, object]:
+def build_image_reward(folder: Path, steps: int, seed: int, preferences: bool = True) -> dict[str, object]:
     """Train the image reward and save it with its processor, a VIDEORM whose temporal head is still closed.
 
     Args:
         folder (`Path`): Where it is saved.
         steps (`int`): Steps of 32 prompts and 64 images.
         seed (`int`): Of weights and images.
+        preferences (`bool`, defaults to `True`): As in [`train_image_reward`].
 
     Returns:
         `dict[str, object]`: facts of the run.
     """
     tokenizer = build_tokenizer(seed)
     model, processor = build_model(tokenizer, seed), build_processor(tokenizer)
-    accuracy = train_image_reward(model, processor, steps, seed)
+    accuracy = train_image_reward(model, processor, steps, seed, preferences)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return {"num_parameters": sum(weight.numel() for weight in model.parameters()), "accuracy": accuracy}

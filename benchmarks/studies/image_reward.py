@@ -9,10 +9,13 @@ from pathlib import Path
 import torch
 from transformers import AutoProcessor
 
+from benchmarks.miniature.reward import build_image_reward
+from benchmarks.studies.study import Work
 from videorm_hf.rewards import FrameMean, Reward, VideoRMReward
 from videorm_hf.trainer.reward_models import load_reward_model
 
 IMAGE, VIDEORM, ONE_FRAME = "image reward, mean over frames", "VIDEORM", "image reward, middle frame"
+CLIP_LIKE = "CLIP-like, mean over frames"
 WITHOUT_TIME = {"temporal_head": "mean", "temporal_shift": "none"}
 
 
@@ -42,9 +45,23 @@ def load_image_reward(folder: Path, num_segments: int | None = None, attenuation
 
 
 def load_rewards(folder: Path) -> dict[str, Reward]:
-    """Load the three ways to score a clip, by the names that tables use."""
+    """Load three ways to score a clip, by the names that tables use."""
     return {
         ONE_FRAME: load_image_reward(folder, num_segments=1),
         IMAGE: load_image_reward(folder),
         VIDEORM: load_videorm(folder),
     }
+
+
+def load_clip_like(work: Work, steps: int, seed: int = 0) -> FrameMean:
+    """Train towers like the image reward's, but without preferences, as CLIP's are; once for each number of steps.
+
+    Args:
+        work ([`Work`]): Where they are kept, for all studies together.
+        steps (`int`): Steps of 32 prompts and images.
+        seed (`int`, defaults to 0): Of weights and images.
+    """
+    folder = Work(work.folder.parent, work.weights).place("clip-like", {"steps": steps, "seed": seed})
+    if not (folder / "processor_config.json").exists():
+        build_image_reward(folder, steps, seed, preferences=False)
+    return load_image_reward(folder)

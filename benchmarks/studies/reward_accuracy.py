@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.studies.image_reward import IMAGE, VIDEORM, load_rewards
+from benchmarks.studies.image_reward import CLIP_LIKE, IMAGE, VIDEORM, load_clip_like, load_rewards
 from benchmarks.studies.known_pairs import GROUPS, TIME_DOES_NOT, TIME_MATTERS, make_pairs
 from benchmarks.studies.study import Json, Study, Work, percent, percent_within, settings_of
 from benchmarks.studies.world import Sampling, held_out_prompts, load_generator, sample_clips, score_clips, truths_of
@@ -35,6 +35,7 @@ class Settings:
         num_prompts (`int`): Prompts of generated clips.
         num_samples (`int`): Generated clips of each prompt.
         sampling (`Sampling`): How they are generated.
+        clip_steps (`int`): Training of the CLIP-like towers, in steps of 32 prompts.
         seed (`int`): Of everything drawn.
     """
 
@@ -42,14 +43,17 @@ class Settings:
     num_prompts: int = 80
     num_samples: int = 4
     sampling: Sampling = Sampling()
+    clip_steps: int = 1_500
     seed: int = 0
 
 
 def run(settings: Settings, work: Work) -> Json:
     """Score all pairs by all rewards."""
-    rewards = load_rewards(work.weights.videorm)
+    clip_like = {CLIP_LIKE: load_clip_like(work, settings.clip_steps)}
+    rewards = {**clip_like, **load_rewards(work.weights.videorm)}
     drawn = {"num_pairs": settings.num_pairs, "seed": settings.seed}
-    credits = work.cell("known", drawn, lambda: known_credits(rewards, **drawn))
+    known = drawn | {"clip_steps": settings.clip_steps}
+    credits = work.cell("known", known, lambda: known_credits(rewards, **drawn))
     groups = {**GROUPS, "all where time matters": TIME_MATTERS, "all where it does not": TIME_DOES_NOT}
     generated = work.cell("generated", settings_of(settings), lambda: _generated(settings, rewards, work))
     return {
@@ -175,12 +179,13 @@ STUDY = Study(
     title="Pairwise accuracy: an image reward averaged over frames, and VIDEORM",
     question=(
         "Pairs of one prompt of the test split, a true clip and one with a fault; `backwards` is the same clip "
-        "played backwards. The image reward has VIDEORM's own towers, without its temporal shift and head. A tie"
+        "played backwards. The image reward has VIDEORM's own towers, without its temporal shift and head; the "
+        "CLIP-like one was trained in the same way on the same pictures, but never saw a faulty one. A tie"
         " counts one half; intervals are 95 % bootstrap intervals over prompts."
     ),
     run=run,
     full=Settings(),
-    smoke=Settings(num_pairs=4, num_prompts=2, num_samples=3, sampling=Sampling(2)),
+    smoke=Settings(num_pairs=4, num_prompts=2, num_samples=3, sampling=Sampling(2), clip_steps=2),
     draw=draw,
     report=report,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.studies.best_of_n import TRUTH, rows_of
 from benchmarks.studies.draftv import DRAFT_V
-from benchmarks.studies.image_reward import IMAGE, VIDEORM
+from benchmarks.studies.image_reward import CLIP_LIKE, IMAGE, VIDEORM
 from benchmarks.studies.known_pairs import GROUPS
 from benchmarks.studies.study import Json, number_within, percent_within
 from videorm_hf.reporting.plots import chart_row, draw_bars, draw_lines
@@ -180,7 +180,7 @@ def draw_main_results(results: Mapping[str, Json], path: Path) -> None:
     """Draw what the small world says in one picture: which clip is better, best of n, tuning."""
     groups = results["reward_accuracy"]["groups"]
     names = (IMAGE, VIDEORM)
-    accuracy = {name: [groups[group]["accuracy"][name] for group in GROUPS] for name in names}
+    accuracy = {name: [groups[group]["accuracy"][name] for group in GROUPS] for name in (CLIP_LIKE, *names)}
     picked = {name: rows_of(results["best_of_n"], MEAN, name) for name in (*names, TRUTH)}
     tuned = results["draftv"]["over_untuned"]
     chart_row(
