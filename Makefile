@@ -79,8 +79,8 @@ bench: $(INSTALLED)  ## Measure speed and memory and write benchmarks/results/*.
 	$(BIN)/python benchmarks/videoprefer_scale.py
 	$(BIN)/python benchmarks/doc_tables.py
 
-cards: $(INSTALLED)  ## Fill in the tables of the Hub's cards, check their metadata, render them to build/cards (ONLINE=1: ask the Hub)
-	$(BIN)/python -m hub_cards.cards $(if $(ONLINE),--online)
+cards: $(INSTALLED)  ## Fill in the tables of the Hub's cards, check their metadata, render them to build/cards
+	$(BIN)/python -m hub_cards.cards
 
 publish: $(INSTALLED)  ## Upload cards, weights and Space to the Hub: ORG=name; DRY_RUN=1 only lists what would be uploaded
 	@test -n "$(ORG)" || { echo "Name who publishes: make publish ORG=your-organisation DRY_RUN=1" >&2; exit 1; }

@@ -1,7 +1,8 @@
 """Build the distribution, check it, and try the wheel as a stranger would: in an environment of its own.
 
 1. `python -m build` makes source distribution and wheel; `twine check --strict` reads their metadata.
-2. The wheel holds what the package reads at run time: rubrics, templates, the miniature weights; and nothing else.
+2. The wheel holds what the package reads at run time: rubrics, templates, the miniature weights; and nothing else. The
+   source distribution holds what the wheel is built from, and the project's notes.
 3. A fresh environment gets the wheel with its base dependencies alone. There, outside the checkout and without the
    Hub: every module of both packages is imported, the three commands say their help, the Python of the quick starts on
    the cards of videorm-mini and t2v-mini runs, and `videorm score` scores a file.
@@ -36,12 +37,17 @@ NEEDED = (
     r"videorm_hf/annotation/rubrics/.+\.txt",
     r"videorm_hf/videoprefer/dataset_card\.md\.jinja2",
     r"draftv_trainer/comparison_page\.html\.jinja2",
+    r"draftv_trainer/demo/page\.html\.jinja2",
     r"videorm_hf/miniature/weights/videorm-mini/model\.safetensors",
     r"videorm_hf/miniature/weights/t2v-mini/model_index\.json",
     r".+\.dist-info/licenses/LICENSE",
 )
 EXPECTED_ROOTS = r"(videorm_hf|draftv_trainer|videorm_hf-[^/]+\.dist-info)/"
-EXPECTED_KINDS = {".py", ".typed", ".txt", ".jinja2", ".json", ".safetensors", ".md", ".html", ".css", ".model", ""}
+EXPECTED_KINDS = {".py", ".typed", ".txt", ".jinja2", ".json", ".safetensors"}
+EXPECTED_SOURCES = {
+    *("src", "pyproject.toml", "setup.cfg", "MANIFEST.in", "PKG-INFO"),
+    *("README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "SECURITY.md"),
+}
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -136,7 +142,10 @@ def contents(wheel: Path, sdist: Path) -> dict[str, Any]:
     if missing or strange:
         raise SystemExit(f"The wheel lacks {missing or 'nothing'} and holds, unexpectedly, {strange or 'nothing'}.")
     with tarfile.open(sdist) as archive:
-        sources = archive.getnames()
+        sources = [member.name for member in archive if member.isfile()]
+    roots = {name.split("/")[1] for name in sources}
+    if roots != EXPECTED_SOURCES:
+        raise SystemExit(f"The source distribution holds {sorted(roots)}, expected {sorted(EXPECTED_SOURCES)}.")
     weights = sum(size for name, size in sizes.items() if "/miniature/weights/" in name)
     return {
         "wheel": {

@@ -1,11 +1,11 @@
 """The cards of what is published: which repositories there are, their tables filled in, checked and rendered.
 
-    python -m hub_cards.cards            # what `make cards` runs: write tables, check metadata, render to build/cards
-    python -m hub_cards.cards --online   # also by the Hub's own validator, which needs a network
+    python -m hub_cards.cards   # what `make cards` runs: write tables, check metadata, render to build/cards
 
-Offline, metadata are read by huggingface_hub's card classes, which parse evaluation results, and a data set's
-configurations by datasets; on top come the rules that the Hub documents and these classes do not check. `ORG` stands
-for the organisation that publishes; `hub_cards/publish.py` puts its name there.
+Metadata are read by huggingface_hub's card classes, which parse evaluation results, and a data set's configurations by
+datasets; on top come the rules that the Hub documents and these classes do not check. Then `RepoCard.validate` asks
+the Hub; where it is out of reach, or with `HF_HUB_OFFLINE=1`, that is said and the rest counts. `ORG` stands for the
+organisation that publishes; `hub_cards/publish.py` puts its name there.
 """
 
 import argparse
@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, ModelCard, RepoCard, SpaceCard
-from jinja2 import Environment, FileSystemLoader, select_autoescape
+from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
+from jinja2 import Environment, FileSystemLoader
 from markdown_it import MarkdownIt
 from yaml import YAMLError
 
@@ -97,22 +98,27 @@ _ORG = re.compile(rf"\bORG/(?P<name>{'|'.join(repository.name for repository in 
 def main() -> None:
     """Write the tables, check every card, render all of them; exit with 1 if one has a problem."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--online", action="store_true", help="ask the Hub's own validator too (needs a network)")
-    arguments = parser.parse_args()
-    found = 0
-    for repository in REPOSITORIES:
-        try:
-            update(repository)
-            problems = find_problems(repository)
-            if arguments.online and not problems:
-                problems = ask_the_hub(repository)
-        except (OSError, ValueError, KeyError, YAMLError) as error:
-            problems = [f"{type(error).__name__}: {error}"]
-        found += len(problems)
-        print(f"{repository.name}: {'; '.join(problems) or 'good'}")
+    parser.parse_args()
+    problems = {repository.name: check(repository) for repository in REPOSITORIES}
+    try:
+        for repository in REPOSITORIES:
+            problems[repository.name] += [] if problems[repository.name] else ask_the_hub(repository)
+    except (HTTPError, OfflineModeIsEnabled) as error:
+        print(f"The Hub's validator could not be asked ({error}): an upload asks it again.")
+    for name, found in problems.items():
+        print(f"{name}: {'; '.join(found) or 'good'}")
     render(BUILD)
-    print(f"rendered: {(BUILD / 'index.html').relative_to(ROOT)}")
-    sys.exit(1 if found else 0)
+    print(f"rendered: {BUILD / 'index.html'}")
+    sys.exit(1 if any(problems.values()) else 0)
+
+
+def check(repository: Repository) -> list[str]:
+    """Write a card's tables, and say what is wrong with it."""
+    try:
+        update(repository)
+        return find_problems(repository)
+    except (OSError, ValueError, KeyError, YAMLError) as error:
+        return [f"{type(error).__name__}: {error}"]
 
 
 def load(repository: Repository) -> RepoCard:
@@ -202,7 +208,7 @@ def with_release(text: str, release: str) -> str:
 
 def render(folder: Path) -> None:
     """Write every card as a page, and an index of them."""
-    templates = Environment(loader=FileSystemLoader(CARDS), autoescape=select_autoescape())
+    templates = Environment(loader=FileSystemLoader(CARDS), autoescape=True)
     markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     folder.mkdir(parents=True, exist_ok=True)
     present = [repository for repository in REPOSITORIES if repository.card.is_file()]

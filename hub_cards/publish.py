@@ -15,6 +15,7 @@ interrupted upload is continued by the same command: large files that arrived ar
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -100,9 +101,19 @@ def card(repository: Repository, organisation: str, artifact: Path | None = None
     for name, value in own.data.to_dict().items():
         if name not in published.data.to_dict():
             published.data[name] = value
+    if repository.kind == "dataset":
+        published.data["size_categories"] = [size_category(own.data.to_dict()["dataset_info"])]
     own_text = re.sub(r"^#", "##", own.text.strip(), flags=re.MULTILINE)
     published.text = with_release(published.text, own_text)
     return str(published)
+
+
+def size_category(infos: dict[str, Any] | list[dict[str, Any]]) -> str:
+    """Return the Hub's word for how many rows a data set has, of the view that has most."""
+    views = [infos] if isinstance(infos, dict) else infos
+    rows = max(sum(split["num_examples"] for split in view["splits"]) for view in views)
+    names = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
+    return names[min(max(len(str(rows)) - 3, 0), len(names) - 1)]
 
 
 def show(repository: Repository, organisation: str, uploads: list[CommitOperationAdd]) -> None:

@@ -21,9 +21,8 @@ A table stands between the marks `<!-- NAME: begin -->` and `<!-- NAME: end -->`
       }}
 
   `low` and `high` are the ends of the 95 % interval. `ties_wrong`, where rows have it, is the accuracy if a tied
-  reward
-  counted as wrong. The cards have marks for `videorm_mini` and `videorm_mini_clips` (videorm-mini) and for `t2v_mini`
-  (t2v-mini); `videorm_mini` also becomes the evaluation results in that card's metadata.
+  reward counted as wrong. The cards have marks for `videorm_mini` and `videorm_mini_clips` (videorm-mini) and for
+  `t2v_mini` (t2v-mini); `videorm_mini` also becomes the evaluation results in that card's metadata.
 """
 
 import json

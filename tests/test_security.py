@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from videorm_hf.models.clip_checkpoints import load_weights
+from videorm_hf.rewards import aesthetic, image_reward
+from videorm_hf.videoprefer.prompt_sources import SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
@@ -74,6 +76,12 @@ def test_what_stays_allowed() -> None:
     lines = ("import pickle", "model.eval()", "torch.load(p, weights_only=True)", "yaml.safe_load(t)")
     source = "\n".join([*lines, "except_for = pickle.UnpicklingError"])
     assert list(findings(source)) == []
+
+
+def test_every_id_that_is_filled_in_is_named() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    sources = [source.default.partition(":")[0] for source in SOURCES.values()]
+    assert all(f"`{name}`" in text for name in [image_reward._TOKENIZER, aesthetic._CLIP, *sources])
 
 
 class Harmful:

@@ -7,7 +7,10 @@ from typing import Any
 
 
 class HubServer(ThreadingHTTPServer):
-    """Takes repositories and commits; `files` holds what was committed, by repository and path."""
+    """Takes repositories and commits; `files` holds what was committed, by repository and path.
+
+    Metadata are refused with `objection`, if there is one.
+    """
 
     daemon_threads = True
 
@@ -15,6 +18,7 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.created: list[dict[str, Any]] = []
         self.validated: list[str] = []
+        self.objection = ""
         self.files: dict[str, dict[str, bytes]] = {}
 
     @property
@@ -34,7 +38,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer({"url": f"{self.server.url}/{asked['organization']}/{asked['name']}"})
         elif path == "/api/validate-yaml":
             self.server.validated.append(json.loads(body)["repoType"])
-            self._answer({"warnings": [], "errors": []})
+            objection = self.server.objection
+            self._answer({"warnings": [], "errors": [objection] if objection else []}, 400 if objection else 200)
         elif "/preupload/" in path:
             files = json.loads(body)["files"]
             modes = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]
@@ -49,9 +54,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
-    def _answer(self, content: Any) -> None:
+    def _answer(self, content: Any, status: int = 200) -> None:
         data = json.dumps(content).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -11,6 +11,10 @@ from huggingface_hub import DatasetCard, ModelCard
 
 from draftv_trainer.cli import train
 from hub_cards import cards, tables
+from tests.hub_cards.hub_server import HubServer
+from videorm_hf.cli.train import parser as reward_training_parser
+from videorm_hf.cli.yaml_options import parse_options
+from videorm_hf.videoprefer.model_pool import read_pool
 
 REPOSITORIES = {repository.name: repository for repository in cards.REPOSITORIES}
 ALL = pytest.mark.parametrize("repository", cards.REPOSITORIES, ids=lambda repository: repository.name)
@@ -89,6 +93,26 @@ def test_metadata_that_cannot_be_read_are_errors(name: str, metadata: str, tmp_p
         cards.find_problems(changed)
 
 
+def test_the_hub_is_asked(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    assert cards.ask_the_hub(REPOSITORIES["videoprefer"]) == [] and hub.validated == ["dataset"]
+    hub.objection = "license is not one of ours"
+    (problem,) = cards.ask_the_hub(REPOSITORIES["t2v-mini"])
+    assert hub.objection in problem and hub.validated == ["dataset", "model"]
+
+
+def test_without_a_hub_the_rest_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(cards, "BUILD", tmp_path)
+    monkeypatch.setattr("sys.argv", ["cards"])
+    with pytest.raises(SystemExit) as end:
+        cards.main()
+    output = capsys.readouterr().out
+    assert end.value.code == 0 and "could not be asked" in output and "t2v-mini: good" in output
+
+
 def test_a_card_without_metadata_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# Nothing\n", encoding="utf-8")
     with pytest.raises(ValueError, match="does not begin with metadata"):
@@ -144,6 +168,8 @@ def test_pages_are_rendered(tmp_path: Path) -> None:
         assert "<h1>" in page and f'href="{repository.name}.html"' in page
         if repository.kind != "space":
             assert "<table>" in page and "<dt>license</dt>" in page
+        if repository.kind == "dataset":
+            assert "10K&lt;n&lt;100K" in page
     assert "<li>" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
@@ -159,3 +185,19 @@ def test_the_recipe_of_the_lora_is_valid() -> None:
     known = {option.removeprefix("--") for option in train.parser()._option_string_actions}
     settings = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     assert settings.keys() <= known
+
+
+@pytest.mark.parametrize("name", ["videorm-h14", "videoprefer"])
+def test_what_a_card_says_of_training_fits_its_recipe(name: str) -> None:
+    (line,) = re.findall(r"^videorm train (.+)$", REPOSITORIES[name].card.read_text(encoding="utf-8"), re.MULTILINE)
+    words = line.replace("recipe.yaml", str(REPOSITORIES[name].files["recipe.yaml"])).split()
+    options, args = parse_options(reward_training_parser(), [*words, "--bf16", "false"])
+    assert set(args.dataset_proportions or options.train_data) == set(options.train_data)
+    assert options.eval_data == options.train_data
+
+
+def test_the_pool_on_the_card_is_one(tmp_path: Path) -> None:
+    text = REPOSITORIES["videoprefer"].card.read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.+?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "pool.yaml").write_text(block, encoding="utf-8")
+    assert read_pool(tmp_path / "pool.yaml").models[0].name == "modelscope"

@@ -4,8 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,14 +34,6 @@ def run_without_network(*words: str) -> subprocess.CompletedProcess[str]:
     environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_none"}
     command = [sys.executable, "-c", WITHOUT_NETWORK, *words]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture
-def hub() -> Iterator[HubServer]:
-    with HubServer() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 def test_a_dry_run_asks_the_network_for_nothing() -> None:
@@ -109,8 +99,16 @@ def test_made_data_bring_their_own_facts(tmp_path: Path) -> None:
     card = CLASSES["dataset"](publish.card(BY_NAME["videoprefer"], "us", tmp_path / "data"))
     own = CLASSES["dataset"].load(tmp_path / "data" / "README.md")
     assert card.data.configs == own.data.configs and card.data.annotations_creators == ["machine-generated"]
+    assert card.data.size_categories == ["n<1K"]
     assert "6 prompts, 24 videos" in card.text and "### Statistics" in card.text
     assert "not published yet" not in card.text and "## Bias" in card.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "category"), [([0, 999], "n<1K"), ([1000], "1K<n<10K"), ([135_000, 14_000], "100K<n<1M")]
+)
+def test_the_size_is_that_of_the_largest_view(rows: list[int], category: str) -> None:
+    assert publish.size_category([{"splits": [{"num_examples": count}]} for count in rows]) == category
 
 
 @pytest.mark.parametrize("words", ["videorm-h14", "ghosts=.", "videorm-h14="])
