@@ -4,8 +4,8 @@
 2. The wheel holds what the package reads at run time: rubrics, templates, the miniature weights; and nothing else. The
    source distribution holds what the wheel is built from, and the project's notes.
 3. A fresh environment gets the wheel with its base dependencies alone. There, outside the checkout and without the
-   Hub: every module of both packages is imported, the three commands say their help, the Python of the quick starts on
-   the cards of videorm-mini and t2v-mini runs, and `videorm score` scores a file.
+   Hub: every module of both packages is imported, the three commands say their help, the quick start of the
+   documentation and those on the cards of videorm-mini and t2v-mini run, and `videorm score` scores a file.
 4. Each extra is added to that environment, and the packages that it names are imported.
 
 Package indices are those that uv is set to. Downloads and unpacked files are shared with uv's cache by hard links.
@@ -109,6 +109,7 @@ def main() -> None:
         environment = Environment(Path(scratch), arguments.python)
         environment.install(str(wheel))
         results["base"] = environment.try_base()
+        print(f"base dependencies: {results['base']}")
         results["extras"] = {}
         for extra in extras if arguments.extras is None else arguments.extras:
             environment.install(f"{wheel}[{extra}]")
@@ -203,7 +204,9 @@ class Environment:
             if "usage" not in self.run(program, "--help").lower():
                 raise SystemExit(f"`{program} --help` shows no usage.")
         folder, prompt = self.run("python", "-I", "-c", WRITE_CLIP).splitlines()[-2:]
-        blocks = [block for name in ("videorm-mini", "t2v-mini") for block in python_blocks(name)]
+        cards = [ROOT / "hub_cards" / name / "README.md" for name in ("videorm-mini", "t2v-mini")]
+        blocks = python_blocks(ROOT / "docs" / "quickstart.md")[:1]  # those after it need weights of one's own
+        blocks += [block for card in cards for block in python_blocks(card)]
         for block in blocks:
             self.run("python", "-I", "-c", block.replace("ORG/", f"{Path(folder).parent.as_posix()}/"))
         options = ("--videos", "clip.mp4", "--prompt", prompt, "--device", "cpu", "--output", "scores.jsonl")
@@ -228,10 +231,9 @@ class Environment:
         return names
 
 
-def python_blocks(card: str) -> list[str]:
-    """Return the Python of a card's quick start."""
-    text = (ROOT / "hub_cards" / card / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+def python_blocks(page: Path) -> list[str]:
+    """Return the Python on a page."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def uv(*words: str) -> str:
