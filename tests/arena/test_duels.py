@@ -76,6 +76,14 @@ def test_a_comparison_cannot_show_files_outside_its_folder(tmp_path: Path) -> No
         read_duels(folder)
 
 
+def test_videos_made_anew_are_other_duels(tmp_path: Path) -> None:
+    """Else a second study in the same data folder would begin with the votes of the first."""
+    first, second = read_duels(working_folder(tmp_path))
+    write_clip(tmp_path / "videos" / "0-1.mp4", seed=99)
+    anew, same = read_duels(tmp_path)
+    assert anew.duel_id != first.duel_id and same.duel_id == second.duel_id
+
+
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"comparison\.json.*items\.jsonl"):
         read_duels(tmp_path)
@@ -86,13 +94,15 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
 
 def test_the_name_of_a_duel_tells_nothing_and_depends_on_everything() -> None:
     names = {
-        Duel(item, "p", Candidate(a, "v", "base"), Candidate(b, "v", "tuned")).duel_id
-        for item, a, b in (
-            ("i", "base", "tuned"),
-            ("i", "tuned", "base"),
-            ("i", "base", "other"),
-            ("j", "base", "tuned"),
+        Duel(item, prompt, Candidate(a, "v", "base"), Candidate(b, "v", "tuned"), content).duel_id
+        for item, prompt, a, b, content in (
+            ("i", "p", "base", "tuned", "x"),
+            ("i", "p", "tuned", "base", "x"),
+            ("i", "p", "base", "other", "x"),
+            ("j", "p", "base", "tuned", "x"),
+            ("i", "q", "base", "tuned", "x"),
+            ("i", "p", "base", "tuned", "y"),
         )
     }
-    assert len(names) == 4
+    assert len(names) == 6
     assert not any("base" in name or "tuned" in name for name in names)

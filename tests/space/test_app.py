@@ -1,20 +1,23 @@
 """The running Space over HTTP: limits, what it serves and what it refuses, two voters at once."""
 
-import json
 import os
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import app
 import httpx
 import pytest
 
+from tests.space import server
 from tests.space.conftest import SPACE, make_options
+from tests.space.server import as_upload
 
 
 @dataclass(frozen=True)
@@ -27,22 +30,15 @@ class Running:
 
     def call(self, name: str, *inputs: Any) -> Any:
         """Call an endpoint as the page does; return its outputs, or the error."""
-        place = f"{self.url}/gradio_api/call/{name}"
-        event = httpx.post(place, json={"data": inputs}, timeout=60).raise_for_status().json()["event_id"]
-        lines = httpx.get(f"{place}/{event}", timeout=120).text.splitlines()
-        kinds = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
-        data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
-        if kinds[-1] != "complete":
-            raise RuntimeError(data[-1])
-        return json.loads(data[-1])
+        return server.call(self.url, name, *inputs)
 
     def upload(self, name: str, content: bytes) -> httpx.Response:
         """Upload a file."""
-        return httpx.post(f"{self.url}/gradio_api/upload", files={"files": (name, content)}, timeout=60)
+        return server.upload(self.url, name, content)
 
     def file(self, path: str | Path) -> httpx.Response:
         """Ask for a file by its path."""
-        return httpx.get(f"{self.url}/gradio_api/file={path}", timeout=60)
+        return httpx.get(f"{self.url}/gradio_api/file={path}", timeout=server.PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +51,11 @@ def space(space_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setattr(app, "MAX_UPLOAD", "1mb")
         from page import build_page
 
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         page = build_page(make_options(space_files, data))
+        port = server.free_port()
         app.launch(page, "127.0.0.1", port, prevent_thread_lock=True, quiet=True)
         yield Running(f"http://127.0.0.1:{port}", data, page)
         page.close()
-
-
-def as_upload(path: str) -> dict[str, Any]:
-    return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
 def test_an_uploaded_clip_is_scored(space: Running, space_files: Path) -> None:
@@ -85,6 +75,40 @@ def test_other_kinds_of_files_are_rejected(space: Running, space_files: Path, na
     (path,) = space.upload(name, (space_files / "a.mp4").read_bytes()).raise_for_status().json()
     with pytest.raises(RuntimeError, match="Invalid file type|error|null"):
         space.call("score", [as_upload(path)], "a dog runs")
+
+
+@pytest.mark.parametrize("name", ["page.html", "picture.svg", "page.xhtml"])
+def test_an_uploaded_page_is_downloaded_and_never_opened_as_one(space: Running, name: str) -> None:
+    content = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    (path,) = space.upload(name, content).raise_for_status().json()
+    assert space.file(path).headers["content-disposition"].startswith("attachment")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escaped.mp4", "..%2f..%2fescaped.mp4", "/tmp/escaped.mp4", "a\\..\\escaped.mp4"]
+)
+def test_an_upload_stays_in_its_folder_whatever_its_name(space: Running, name: str) -> None:
+    (path,) = space.upload(name, b"x").raise_for_status().json()
+    assert Path(path).resolve().is_relative_to(space.data / "served")
+
+
+def test_no_address_is_fetched_for_a_visitor(space: Running) -> None:
+    """Else the page would reach what only this machine can."""
+    asked = []
+
+    class Inside(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+    with HTTPServer(("127.0.0.1", 0), Inside) as inside:
+        Thread(target=inside.serve_forever, daemon=True).start()
+        with pytest.raises(RuntimeError):
+            space.call("score", [as_upload(f"http://127.0.0.1:{inside.server_port}/a.mp4")], "a dog runs")
+        inside.shutdown()
+    assert asked == []
 
 
 def test_a_file_that_was_not_uploaded_cannot_be_scored(space: Running, space_files: Path) -> None:
@@ -108,7 +132,10 @@ def test_no_file_outside_the_served_folder_is_served(space: Running, space_files
 
 
 def test_it_listens_on_loopback_only(space: Running) -> None:
-    assert space.page.server_name == "127.0.0.1"
+    port = int(space.url.rpartition(":")[2])
+    socket.create_connection(("127.0.0.1", port), timeout=server.PATIENCE_S).close()
+    with pytest.raises(OSError):  # another address of this machine, which 0.0.0.0 would answer
+        socket.create_connection(("127.0.0.2", port), timeout=server.PATIENCE_S)
     assert not space.page.share
 
 

@@ -18,6 +18,7 @@ def main() -> None:
     """Start the Space."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     words = parse_words()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it runs
     data = words.data.resolve()
     set_environment(data)
     from miniature_data import prepare

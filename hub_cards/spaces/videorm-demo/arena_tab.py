@@ -36,15 +36,15 @@ _FEW_PROMPTS = 20
 Shown = tuple[Any, ...]
 
 
-def build_arena_tab(page: gr.Blocks, options: Options) -> None:
+def build_arena_tab(tab: gr.Tab, rater: gr.BrowserState, options: Options) -> None:
     """Add the components of the tab.
 
     Args:
-        page (`gradio.Blocks`): Whose loading shows the first pair.
+        tab (`gradio.Tab`): The tab; opening it shows the pair that the rater has before them.
+        rater (`gradio.BrowserState`): Remembers who votes.
         options ([`Options`]): The pairs, and where votes are kept.
     """
     arena = Arena(options)
-    rater = gr.BrowserState("", storage_key="videorm-arena-rater", secret="videorm-arena")  # a name, no secret
     duel_id = gr.Textbox(visible="hidden")
     with gr.Accordion("Who votes", open=False):
         with gr.Row():
@@ -55,7 +55,7 @@ def build_arena_tab(page: gr.Blocks, options: Options) -> None:
         buttons = [gr.Button(label, elem_id=f"vote-{choice}", min_width=90) for choice, label in _BUTTONS]
     status = gr.HTML(elem_id="vote-status")
     shown = [rater, name, duel_id, clips, status, *buttons]
-    page.load(arena.enter, [rater], shown, concurrency_limit=None, show_progress="hidden", api_name="enter")
+    tab.select(arena.enter, [rater], shown, concurrency_limit=None, show_progress="hidden", api_name="enter")
     gr.on([rename.click, name.submit], arena.enter, [name], shown, concurrency_limit=None, api_name="rename")
     for (choice, _), button in zip(_BUTTONS, buttons, strict=True):
         button.click(
@@ -115,7 +115,7 @@ class Arena:
             `tuple`: as [`Arena.enter`].
         """
         try:
-            rater = clean_name(rater)
+            rater = clean_name(rater or "")
         except ValueError:
             return self.enter("")  # the page has not told yet who votes
         try:

@@ -1,7 +1,7 @@
 """What the Space shows when nothing else is given: made on the spot from the shipped miniature weights, once."""
 
 import argparse
-import json
+import hashlib
 import logging
 import math
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ FAULTS = ("wrong_direction", "wrong_color", "flicker")
 _SHOWN_SIDE = 128  # tiny clips are enlarged to this, so that H.264 keeps their colours
 _NOTE = (
     "This page runs on miniature weights of a small synthetic world: coloured shapes that move. They show how "
-    "everything works, not how good the full model is. Prompts in other words mean nothing to them."
+    "everything works, not how good the full model is, and know only the words of prompts such as these: “{}”, “{}”."
 )
 
 
@@ -67,18 +67,34 @@ def prepare(words: argparse.Namespace, data: Path) -> Options:
                 f"{folder} is not there: install the package with its miniature weights, or give --reward, --base, "
                 "--tuned and --pairs."
             )
-    tuned = words.tuned or tune_lora(data / "tuned")
+    tuned = words.tuned or tune_lora(data / "tuned" / fingerprint(VIDEORM_MINI, T2V_MINI))
     prompts = miniature_prompts("test", NUM_PROMPTS)
     return Options(
         reward=words.reward or str(VIDEORM_MINI),
         base=str(T2V_MINI),
         tuned=tuned,
-        pairs=words.pairs or sample_pairs(tuned, prompts, data / "pairs"),
+        pairs=words.pairs or sample_pairs(tuned, prompts, data / "pairs" / fingerprint(T2V_MINI, tuned)),
         data=data,
         prompts=tuple(prompts),
         example_clips=draw_examples(data / "examples"),
-        note=_NOTE,
+        note=_NOTE.format(*prompts[:2]),
     )
+
+
+def fingerprint(*folders: Path) -> str:
+    """Name what folders hold, so that what was made from other weights is not taken for it.
+
+    Args:
+        folders (`Path`): Folders of weights.
+
+    Returns:
+        `str`: the same for the same files.
+    """
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.safetensors")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def miniature_prompts(split: str, number: int) -> list[str]:
@@ -176,9 +192,7 @@ def sample_pairs(tuned: Path, prompts: Sequence[str], folder: Path) -> Path:
     Returns:
         `Path`: the folder.
     """
-    source = {"tuned": str(tuned.resolve()), "prompts": list(prompts)}
-    noted = folder / "source.json"
-    if (folder / ITEMS_FILE).is_file() and noted.is_file() and json.loads(noted.read_text("utf-8")) == source:
+    if (folder / ITEMS_FILE).is_file():  # what is written last
         return folder
     logger.info("Sampling %d pairs for the arena.", len(prompts))
     variants = [Variant(BASE, str(T2V_MINI)), Variant("tuned", str(T2V_MINI), tuned)]
@@ -193,7 +207,5 @@ def sample_pairs(tuned: Path, prompts: Sequence[str], folder: Path) -> Path:
             write_shown(video.frames_TCHW, folder / name)
             row = {"candidate_id": batch.variant.name, "video": name, "model": batch.variant.name, "seed": seed}
             items[video.position]["candidates"].append(row)
-    folder.mkdir(parents=True, exist_ok=True)
-    noted.write_text(json.dumps(source), encoding="utf-8")
-    write_lines(iter(items), folder / ITEMS_FILE)  # last: it says that all videos are there
+    write_lines(iter(items), folder / ITEMS_FILE)
     return folder

@@ -19,7 +19,7 @@ from videorm_hf.scoring.frame_contributions import ExplainedScore, explain_video
 ENDINGS = [".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif"]
 MAX_CLIPS = 12
 MAX_PROMPT = 500
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 60.0
 _SIDE = 160
 # Why a clip has no reward, for somebody who is no programmer.
 _REASONS = {
@@ -54,9 +54,12 @@ def build_score_tab(model: VideoRMModel, processor: VideoRMProcessor, options: O
             button = gr.Button("Score", variant="primary", elem_id="score-button")
             if options.example_clips:
                 clips = [str(path) for path in options.example_clips]
-                gr.Examples([[clips, options.prompts[0]]], [files, prompt], label="Four drawn clips, one as told")
+                labels = [f"{len(clips)} drawn clips of “{options.prompts[0]}”: one as told, the others with a fault"]
+                gr.Examples([[clips, options.prompts[0]]], [files, prompt], label="Try it with", example_labels=labels)
         with gr.Column(scale=2, min_width=300):
             ranking = gr.HTML(fill("score_intro"), elem_id="ranking")
+    # The process that decoding starts from imports torch, which the first visitor should not have to wait for.
+    explain_videos(model, processor, ["no file"], "no prompt")
     action = make_ranking(model, processor)
     gr.on([button.click, prompt.submit], action, [files, prompt], ranking, concurrency_id="model", api_name="score")
 

@@ -27,17 +27,19 @@ class Duel:
         prompt (`str`): What both were to show.
         a ([`Candidate`]): The one that stands first in the item; its video is an absolute path.
         b ([`Candidate`]): The other one.
+        content (`str`): Digest of both files: votes on videos that were since made anew do not count for the new ones.
     """
 
     item_id: str
     prompt: str
     a: Candidate
     b: Candidate
+    content: str = ""
 
     @property
     def duel_id(self) -> str:
         """A name for pages, from which nobody can tell which model made what."""
-        key = json.dumps([self.item_id, self.a.candidate_id, self.b.candidate_id])
+        key = json.dumps([self.item_id, self.prompt, self.a.candidate_id, self.b.candidate_id, self.content])
         return hashlib.sha256(key.encode("utf-8")).hexdigest()[:16]
 
 
@@ -72,7 +74,7 @@ def read_duels(folder: str | os.PathLike[str]) -> list[Duel]:
     duels = duels_of(replace(item, candidates=_with_paths(item, folder)) for item in items)
     if not duels:
         raise ValueError(f"{folder} holds no prompt with two usable videos.")
-    return duels
+    return [replace(duel, content=_digest(duel.a.video, duel.b.video)) for duel in duels]
 
 
 def duels_of(items: Iterable[Item]) -> list[Duel]:
@@ -101,6 +103,10 @@ def _items_of_comparison(folder: Path) -> list[Item]:
 
 def _candidate(row: dict[str, Any]) -> Candidate:
     return Candidate(row["variant"], row["file_name"], row["variant"], seed=row["seed"])
+
+
+def _digest(*videos: Path) -> str:
+    return "".join(hashlib.sha256(video.read_bytes()).hexdigest() for video in videos)
 
 
 def _with_paths(item: Item, folder: Path) -> tuple[Candidate, ...]:
