@@ -6,7 +6,6 @@ Layout: frames_TCHW has axes time, channel, height, width; frames_BTCHW has the 
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +20,12 @@ from draftv_trainer.pipelines import check_sizes, find_spec
 from draftv_trainer.rollout import noise_seed
 from draftv_trainer.sample_videos import SampleVideo
 from draftv_trainer.sampling import check_prompts, sample
+from videorm_hf.models.sources import find_source
 from videorm_hf.videoprefer.video_io import to_bytes, write_video
 
 METADATA_NAME = "metadata.jsonl"
 BASE = "base"
 _GAP = 4
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -113,29 +112,6 @@ class VideoBatch:
     frames_BTCHW: torch.Tensor
 
 
-def check_source(word: str, meaning: str) -> str:
-    """Check that a word can be a folder or a Hub id, before anything is asked of a network.
-
-    Args:
-        word (`str`):
-            What was given.
-        meaning (`str`):
-            What it stands for, for messages.
-
-    Returns:
-        `str`: the word.
-
-    Raises:
-        FileNotFoundError: If it is neither.
-    """
-    if not Path(word).is_dir() and not _HUB_ID.fullmatch(word):
-        raise FileNotFoundError(
-            f"{meaning} must be a folder, or a Hub id such as owner/name: got {word!r}, and there is no such folder "
-            f"from {os.getcwd()}."
-        )
-    return word
-
-
 def find_variant(word: str, pipeline: str | None, lora_scale: float = 1.0) -> Variant:
     """Tell what a word means: the base model, a LoRA's folder, or another pipeline.
 
@@ -160,10 +136,10 @@ def find_variant(word: str, pipeline: str | None, lora_scale: float = 1.0) -> Va
                 f"{word} must hold a LoRA ({LORA_WEIGHTS_NAME}) or a pipeline ({DiffusionPipeline.config_name}): got "
                 f"a folder with neither."
             )
-        return Variant(folder.resolve().name, check_source(word, "A pipeline"))
+        return Variant(folder.resolve().name, find_source(word, "A pipeline"))
     if pipeline is None:
         raise ValueError(f"{word} needs a pipeline: give --pipeline, the folder or Hub id of its base model.")
-    check_source(pipeline, "The pipeline")
+    pipeline = find_source(pipeline, "The pipeline")
     if word == BASE:
         return Variant(BASE, pipeline)
     return Variant(folder.resolve().name, pipeline, folder, lora_scale)

@@ -40,6 +40,6 @@ def test_convert_reports_an_error_once(tmp_path: Path) -> None:
     arguments = [str(source), str(out)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "not empty" in result.output and "Traceback" not in result.output
     assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0

@@ -47,6 +47,7 @@ def scored(pairs: Path, videorm_folder: Path) -> Path:
     result = run(videorm_folder, "--input", pairs, "--output", output, "--batch-size", 2)
     assert result.exit_code == 1, result.output
     assert "8 of 12 videos scored; not scored: 2 no_video_stream, 2 missing" in result.output
+    assert "missing: no file at " in result.output  # which one
     return output
 
 
@@ -156,7 +157,8 @@ def test_videos_on_the_command_line(videorm_folder: Path, pairs: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"video": "a.mp4"}\n', "row 1: prompt must be a non-empty string"),
+        ('{"video": "a.mp4", "prompt": ""}\n', "row 1: prompt must be a non-empty string"),
+        ('{"file": "a.mp4", "prompt": "x"}\n', "must have the columns video and prompt: got file, prompt"),
         ('{"video": "a.mp4", "prompt": "a"}\n{"video": "b.mp4", \n', "line 2 is not JSON"),
         ("[1]\n", "line 1 must be an object"),
         ('{"video": "a.mp4", "prompt": "a", "reward": 1}\n', "written by scoring"),

@@ -149,10 +149,44 @@ def test_ratings_out_of_range_are_set_aside_and_counted(tmp_path, model):
     assert json.loads((tmp_path / "out" / "videorm_training.json").read_text())["sets"]["data"]["rows"] == 2
 
 
+def table_of_pairs(folder):
+    """A table of two pairs, with paths that start from its folder."""
+    (folder / "clips").mkdir(parents=True)
+    for name, colour in (("a", 0), ("b", 1), ("c", 2)):
+        write_video(folder / "clips" / f"{name}.mp4", coloured_clip(COLOURS[colour], colour), fps=8, codec="mpeg4")
+    rows = [{"prompt": f"a {COLOURS[i]} square", "chosen": f"clips/{'ab'[i]}.mp4"} for i in range(2)]
+    table = folder / "pairs.jsonl"
+    table.write_text("".join(json.dumps(row | {"rejected": "clips/c.mp4"}) + "\n" for row in rows))
+    return table
+
+
+def test_a_table_of_pairs_is_enough(tmp_path, model, monkeypatch):
+    table = table_of_pairs(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    result = videorm_train("--model", model, "--train_data", "mine/pairs.jsonl", "--output_dir", "out", *SHORT)
+    assert result.exit_code == 0, result.output + str(result.exception)
+    facts = json.loads((tmp_path / "out" / "videorm_training.json").read_text())
+    assert facts["sets"]["pairs.jsonl"]["pairs"] == 2 and "0 clips were left out" in result.output
+
+    on_itself = videorm_train("--model", model, "--train_data", table, "--eval_data", table, "--output_dir", "out")
+    assert on_itself.exit_code == 2 and "no splits" in on_itself.output
+    whole = table.read_text()
+    table.write_text(whole.replace("c.mp4", "absent.mp4"))
+    result = videorm_train("--model", model, "--train_data", table, "--output_dir", "nothing", *SHORT)
+    assert result.exit_code == 2 and "nothing was trained" in result.output and "(missing)" in result.output
+    assert not (tmp_path / "nothing" / "model.safetensors").exists()
+    table.write_text(whole.replace("rejected", "worse", 1))
+    result = videorm_train("--model", model, "--train_data", table, "--output_dir", "out", *SHORT)
+    assert result.exit_code == 2 and "must be a preference view" in result.output and "'worse'" in result.output
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"--train_data": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"--train_data": "nowhere.jsonl"}, "No such file or directory: 'nowhere.jsonl'"),
+        ({"--train_data": "nowhere"}, "A data set must be a folder, or a Hub id such as owner/name: got 'nowhere'"),
+        ({"--model": "nowhere"}, "model must be a folder, or a Hub id such as owner/name: got 'nowhere'"),
         ({"--num_frames": 9}, "max_frames=8: got 9"),
         ({"--lora_alpha": 3}, "belong to --lora_r"),
         ({"--colour": "red"}, "Unknown options: --colour red"),
@@ -166,6 +200,12 @@ def test_what_cannot_be_run_is_named_with_exit_code_two(tmp_path, model, monkeyp
     words = {"--model": model, "--train_data": "data", "--output_dir": "out", **change}
     result = videorm_train(*[word for pair in words.items() for word in pair], *SHORT)
     assert result.exit_code == 2 and message in result.output
+
+
+def test_a_required_option_that_is_absent_is_named_in_few_lines():
+    result = videorm_train("--train_data", "data")
+    assert result.exit_code == 2 and "required: --model" in result.output
+    assert len(result.output.splitlines()) < 5
 
 
 def test_help_lists_own_and_trainers_options():

@@ -16,11 +16,14 @@ from tests.docs.snippets import MODEL, PIPELINE, documented_files, find_clip  # 
 from tests.docs.test_documents import DOCUMENTS, SHELL_BLOCK, name_of
 from tests.draftv.factories import redness, tiny_args, tiny_wan
 from videorm_hf.cli.videorm import app as videorm
+from videorm_hf.miniature.shipped import T2V_MINI
 
 # What a line looks like, and why it is not run. `test_documents.py` checks commands and options of these, too.
 NOT_RUN = {
     r"^(git|pip|make|cd|\.venv/bin/pre-commit) ": "sets up a machine: CI and `make` do it",
     r"^(accelerate|torchrun) |--num_processes": "starts several processes: tests/draftv/test_processes.py",
+    r"^hf download ": "published checkpoints",
+    r"^python -m videorm_hf.miniature.judge_server": "a server without end: tests/miniature/test_judge_server.py",
     r"^transformers serve": "downloads a judge: tests/annotation/test_local_judge.py serves a tiny one",
     r"^python docs/examples/": "a script: tests/docs/test_examples.py runs each",
     r"^python app\.py ": "the Space, a server that does not end: its tests start it",
@@ -58,9 +61,11 @@ def folder(documented_files: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("shell") / "files"
     shutil.copytree(documented_files, folder)
     shutil.copytree(folder / MODEL, folder / "my-reward")
-    lora = DRaFTVTrainer(tiny_wan(), redness, tiny_args(folder / "wan-lora", max_steps=1), ["a dog", "a cat"])
-    lora.train()
-    lora.save_model()
+    mini = {"height": 32, "width": 32, "num_frames": 8, "pipeline_kwargs": None}  # what t2v-mini makes
+    for name, pipe, sizes in (("wan-lora", tiny_wan(), {}), ("mini-lora", str(T2V_MINI), mini)):
+        lora = DRaFTVTrainer(pipe, redness, tiny_args(folder / name, max_steps=1, **sizes), ["a dog", "a cat"])
+        lora.train()
+        lora.save_model()
     for name in ("wan-lora-k1", "wan-lora-k10"):
         shutil.copytree(folder / "wan-lora", folder / name)
     for name in ("b.gif", "c.webm"):  # files are known by their content

@@ -381,6 +381,7 @@ def test_sources_that_cannot_be_read(tmp_path: Path, tiny_architecture: str, mon
         "RN50:openai": "not a plain CLIP",
         "hf-hub:nobody/nothing": "nobody/nothing",
         "nobody/nothing": "neither a file, nor an open_clip name",
+        "HPS_v2.1_mistyped.pt": "neither a file, .* there is no such folder from",
     }.items():
         with pytest.raises(ConversionError, match=message):
             convert_checkpoint(source, tmp_path / "out")

@@ -165,6 +165,16 @@ def test_a_margin_is_needed_where_it_is_used():
         groups(rows, need_margin=True)
 
 
+def test_a_row_that_lacks_a_column_is_named():
+    rows = preference_rows(3)
+    del rows[1]["rejected"]
+    rows[2]["chosen"] = None
+    with pytest.raises(
+        ValueError, match=r"1 rows have no rejected \(first: row 1: \[.*1 rows have no chosen \(first: row 2"
+    ):
+        groups(rows)
+
+
 def test_other_columns_are_named_with_those_expected():
     with pytest.raises(
         ValueError, match=r"\['chosen', 'prompt', 'rejected'\].*\['candidates', 'prompt'\].*\['text', 'video'\]"

@@ -34,7 +34,10 @@ def convert(
     license: Annotated[str | None, typer.Option(help="The source's licence, where its own card does not say.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it holds a VIDEORM.")] = False,
 ) -> None:
-    """Make a VIDEORM folder from an image reward or CLIP checkpoint; only the temporal head is new."""
+    """Make a VIDEORM folder from an image reward or CLIP checkpoint; only the temporal head is new.
+
+    Exit code: 0, or 2 for what cannot be converted as given.
+    """
     # Imported here: open_clip takes seconds, which `videorm --help` need not wait for.
     from videorm_hf.models.conversion import ConversionError, ConversionReport, convert_checkpoint
 
@@ -53,7 +56,7 @@ def convert(
         )
     except ConversionError as error:
         typer.secho(f"Error: {error}", err=True, fg="red")
-        raise typer.Exit(1) from error
+        raise typer.Exit(2) from error
 
     table = Table(show_header=False, box=None)
     for name, value in {

@@ -14,6 +14,7 @@ from videorm_hf.scoring.runner import ScoringOptions, score_table
 from videorm_hf.scoring.tables import Row, check_format, read_pairs
 
 _MAX_TABLE_ROWS = 50
+_MAX_MESSAGES = 5
 
 
 def score(
@@ -86,4 +87,6 @@ def _show(rows: list[Row], output: Path | None) -> None:
     summary = [f"{len(rows) - reasons.total()} of {len(rows)} videos scored"]
     summary += [f"not scored: {failed}"] if failed else []
     summary += [f"written to {output}"] if output else []
-    console.print("; ".join(summary), highlight=False, markup=False, soft_wrap=True)
+    failures = [f"{row['error']}: {row['message']}" for row in rows if row["error"]]
+    for line in ["; ".join(summary), *failures[:_MAX_MESSAGES]]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

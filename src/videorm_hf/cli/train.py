@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from videorm_hf.cli.yaml_options import options_parser, parse_options
+from videorm_hf.models.sources import find_source
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,10 @@ class TrainingOptions:
 
     model: str = field(metadata={"help": "Folder or Hub id of a VIDEORM (`videorm convert` makes one)."})
     train_data: list[str] = field(
-        metadata={"help": "VIDEOPREFER working folders, or folders or Hub ids of data sets with either view."}
+        metadata={
+            "help": "Tables of pairs (.jsonl, .csv, .parquet), VIDEOPREFER working folders, or folders or Hub ids of "
+            "data sets with either view."
+        }
     )
     eval_data: list[str] | None = field(default=None, metadata={"help": "The same for evaluation. Default: none."})
     dataset_config: str | None = field(
@@ -50,12 +54,12 @@ class TrainingOptions:
                 self.__dict__[name] = [self.__dict__[name]]
         if self.lora_r is None and (self.lora_alpha is not None or self.lora_target_modules is not None):
             raise ValueError("--lora_alpha and --lora_target_modules belong to --lora_r: got none.")
-        both = sorted(set(map(_name, self.train_data)) & set(map(_name, self.eval_data or [])))
-        working = [word for word in self.train_data if Path(word, ITEMS_FILE).is_file() and _name(word) in both]
-        if working:
+        judged = {Path(word).resolve() for word in self.eval_data or []}
+        whole = [word for word in self.train_data if _has_no_splits(Path(word)) and Path(word).resolve() in judged]
+        if whole:
             raise ValueError(
-                f"Working folders have no splits, so that {working} would be evaluated on what it was trained on: "
-                "publish them with `videoprefer export`, or evaluate on others."
+                f"Tables and working folders have no splits, so that {whole} would be evaluated on what it was "
+                "trained on: evaluate on others, or publish a working folder with `videoprefer export`."
             )
 
 
@@ -136,15 +140,35 @@ def _load(words: Sequence[str], split: str, options: TrainingOptions) -> dict[st
     """Read data sets under their last names."""
     from datasets import load_dataset
 
+    from videorm_hf.scoring.tables import TABLE_FORMATS
+
     names = [_name(word) for word in words]
     if len(set(names)) < len(names):
         raise ValueError(f"Data sets are told apart by their last names, which must differ: got {names}.")
-    return {
-        name: _working_folder(Path(word), options.ratings)
-        if Path(word, ITEMS_FILE).is_file()
-        else load_dataset(word, options.dataset_config, split=split)
-        for name, word in zip(names, words, strict=True)
-    }
+    sets: dict[str, Any] = {}
+    for name, word in zip(names, words, strict=True):
+        if Path(word).is_file() or Path(word).suffix in TABLE_FORMATS:
+            sets[name] = _table(Path(word))
+        elif Path(word, ITEMS_FILE).is_file():
+            sets[name] = _working_folder(Path(word), options.ratings)
+        else:
+            sets[name] = load_dataset(find_source(word, "A data set"), options.dataset_config, split=split)
+    return sets
+
+
+def _has_no_splits(path: Path) -> bool:
+    return path.is_file() or (path / ITEMS_FILE).is_file()
+
+
+def _table(path: Path) -> list[dict[str, Any]]:
+    """Read a table of pairs, whose videos' paths start from its folder."""
+    from videorm_hf.scoring.tables import read_table
+
+    sides = ("chosen", "rejected")
+    return [
+        row | {side: str(path.parent / row[side]) for side in sides if isinstance(row.get(side), str)}
+        for row in read_table(path)
+    ]
 
 
 def _name(word: str) -> str:

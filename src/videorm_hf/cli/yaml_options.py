@@ -23,7 +23,8 @@ def options_parser(command: str, description: str, dataclasses: Sequence[type]) 
     from trl import TrlParser
 
     note = "--config FILE reads options from a YAML file; those given on the command line come first."
-    return TrlParser(dataclasses, prog=command, description=description, epilog=note, allow_abbrev=False)
+    usage = f"{command} [--config FILE] [options]   (`{command} --help` lists them)"  # there are hundreds
+    return TrlParser(dataclasses, prog=command, usage=usage, description=description, epilog=note, allow_abbrev=False)
 
 
 def parse_options(parser: Any, words: Sequence[str]) -> tuple[Any, ...]:

@@ -34,6 +34,7 @@ from videorm_hf.models.open_clip_layout import (
     raise_for_keys,
     to_transformers,
 )
+from videorm_hf.models.sources import find_source
 
 logger = logging.getLogger(__name__)
 
@@ -272,6 +273,7 @@ def _colours_of_open_clip(model: torch.nn.Module) -> dict[str, tuple[float, ...]
 def _read_transformers(source: str, revision: str | None) -> ClipCheckpoint:
     """Read a transformers CLIPModel: a folder, or a hub id from the cache or the network."""
     try:
+        source = find_source(source, "A transformers model")
         config = AutoConfig.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
         raise ConversionError(

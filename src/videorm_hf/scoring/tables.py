@@ -32,9 +32,12 @@ def read_pairs(path: Path) -> list[Row]:
     Returns:
         `list[dict]`: one row a pair.
     Raises:
-        ValueError: If a row has no video or no prompt, or a column has the name of a result.
+        ValueError: If there is no column of videos or of prompts, a row has none, or a column has a result's name.
     """
     rows = read_table(path)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if rows and not {"video", "prompt"} <= set(columns):
+        raise ValueError(f"{path} must have the columns video and prompt: got {', '.join(columns)}")
     for number, row in enumerate(rows, start=1):
         for column in ("video", "prompt"):
             if not isinstance(row.get(column), str) or not row[column]:

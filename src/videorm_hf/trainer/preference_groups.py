@@ -166,6 +166,9 @@ class PreferenceGroups(DrawnDataset):
 
     def _add(self, number: int, row: Mapping[str, Any]) -> None:
         """Check a row, which may lack its videos' bytes, and note its pairs."""
+        if missing := self._missing_columns(row):
+            self._problem(f"rows have no {' and no '.join(missing)}", f"row {number}: {sorted(row)}")
+            return
         prompt, videos, names = self._parts(number, row)
         if not isinstance(prompt, str) or not prompt.strip():
             self._problem("prompts hold no text", f"row {number}: {prompt!r}")
@@ -179,6 +182,14 @@ class PreferenceGroups(DrawnDataset):
         if kept:
             self._names.append(names)
             self._groups.append((number, tuple(pair[:2] for pair in kept), tuple(pair[2] for pair in kept)))
+
+    def _missing_columns(self, row: Mapping[str, Any]) -> list[str]:
+        """Return the columns that one row of a list lacks, or leaves empty; tables have them in every row."""
+        if isinstance(self._data, Dataset):
+            return []
+        return sorted(
+            name for name in (_PREFERENCE if self.view == "preference" else _RATINGS) if row.get(name) is None
+        )
 
     def _preference_pair(self, number: int, row: Mapping[str, Any]) -> list[tuple[int, int, float]]:
         margin = row.get("margin")

@@ -25,6 +25,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
+from videorm_hf.models.sources import find_source
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.trainer.cached_groups import FeatureSource, cache_groups
 from videorm_hf.trainer.checkpoints import (
@@ -118,6 +119,8 @@ class VideoRewardTrainer(ResumableTrainer):
             raise ValueError("cache_features=True needs frozen towers: got a peft_config, which changes them.")
         # A new head's or adapter's weights are random: seeded here, for Trainer seeds only after its model exists.
         set_seed(args.seed)
+        if isinstance(model, str | os.PathLike):
+            model = find_source(model, "model")
         reward_model = load_reward_model(model, args.loading_arguments())
         processor = load_processor(processing_class, model)
         choose_trainable(reward_model, args.trainable, args.num_trainable_blocks, args.train_logit_scale, peft_config)
@@ -409,7 +412,8 @@ class VideoRewardTrainer(ResumableTrainer):
             `TrainOutput`: as Trainer's.
 
         Raises:
-            ValueError: If there is no training set, or it is True and there is no complete checkpoint.
+            ValueError: If there is no training set, not one pair of it could be used, or it is True and there is no
+                complete checkpoint.
         """
         if self.train_dataset is None:
             raise ValueError("train() needs a train_dataset: got None.")
@@ -425,6 +429,11 @@ class VideoRewardTrainer(ResumableTrainer):
         self._forget_sums()
         output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         loss = pair_metrics(self._run_sums).get("loss", math.nan)
+        if math.isnan(loss) and self.bad_clips:
+            named = ", ".join(f"{name} ({reason})" for name, reason in list(self.bad_clips.items())[:5])
+            raise ValueError(
+                f"No pair could be used, so that nothing was trained. What is wrong with the clips: {named}."
+            )
         return output._replace(training_loss=loss, metrics={**output.metrics, "train_loss": loss})
 
     def _is_finished(self, checkpoint: str) -> bool:

@@ -101,7 +101,8 @@ def collect_prompts(
             records.append(record)
         if tally["drawn"] < wanted:
             raise ValueError(
-                f"{source.title} at {location} has {tally['drawn']} usable prompts, {wanted} are wanted: {tally}."
+                f"{source.title} at {location} has {tally['drawn']} usable prompts, {wanted} are wanted: "
+                f"{dict(tally)}. Ask for fewer: --{name}-count {tally['drawn']}."
             )
         tally["not drawn"] = 2 * tally["read"] - tally.total()
         counts[name] = dict(tally)

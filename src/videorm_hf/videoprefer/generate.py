@@ -20,6 +20,7 @@ from accelerate import PartialState
 from diffusers import DiffusionPipeline
 from tqdm.auto import tqdm
 
+from videorm_hf.models.sources import find_source
 from videorm_hf.videoprefer.json_lines import read_lines, write_lines
 from videorm_hf.videoprefer.model_pool import CandidatePlan, ModelPool, PoolModel, draw_candidates
 from videorm_hf.videoprefer.video_io import write_video
@@ -117,7 +118,8 @@ def load_pipeline(model: PoolModel, device: str | torch.device) -> DiffusionPipe
     Raises:
         ValueError: If its call lacks an argument.
     """
-    pipe = DiffusionPipeline.from_pretrained(model.pipeline, dtype=_DTYPES[model.dtype], **model.load).to(device)
+    source = find_source(model.pipeline, f"The pipeline of {model.name}")
+    pipe = DiffusionPipeline.from_pretrained(source, dtype=_DTYPES[model.dtype], **model.load).to(device)
     pipe.set_progress_bar_config(disable=True)
     taken = inspect.signature(type(pipe).__call__).parameters
     missing = [name for name in _arguments(model, CandidatePlan("", model), "") if name not in taken]
@@ -200,7 +202,10 @@ def _items(
 def _read_prompts(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / PROMPTS_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}: write it with `videoprefer collect`")
+        raise FileNotFoundError(
+            f"there is no {path}: write it with `videoprefer collect`, or a line of your own for each prompt with "
+            "item_id, prompt and prompt_source"
+        )
     prompts: dict[str, dict[str, Any]] = {}
     for line in read_lines(path):
         record = line.record or {}
