@@ -362,12 +362,14 @@ def test_sources_that_cannot_be_read(tmp_path: Path, tiny_architecture: str, mon
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     (tmp_path / "text.pt").write_text("not a checkpoint")
     (tmp_path / "text.safetensors").write_text("not a checkpoint")
+    (tmp_path / "note.pt").write_text("just text\n")  # the unpickler takes its first letter for an instruction
     torch.save({"epoch": 1, "loss": 0.5}, tmp_path / "empty.pt")
     torch.save({"state_dict": {}, "model": open_clip.CLIP}, tmp_path / "classes.pt")
     (tmp_path / "bare").mkdir()
     for source, message in {
         "text.pt": "could not be read",
         "text.safetensors": "could not be read",
+        "note.pt": "could not be read",
         "empty.pt": "holds no weights.*epoch, loss",
         "classes.pt": "would run its code",
         "bare": "neither a file, nor an open_clip name",
@@ -389,6 +391,7 @@ def test_sources_that_cannot_be_read(tmp_path: Path, tiny_architecture: str, mon
         "bare",
         "classes.pt",
         "empty.pt",
+        "note.pt",
         "text.pt",
         "text.safetensors",
     ]

@@ -65,7 +65,7 @@ class SampleArguments:
             )
         several = len(self.lora_scale) > 1
         names = {scale: f"lora-{scale:g}" if several else "lora" for scale in self.lora_scale}
-        return variants + [Variant(name, pipeline, Path(self.lora), scale) for scale, name in names.items()]
+        return variants + [Variant(name, base.pipeline, Path(self.lora), scale) for scale, name in names.items()]
 
 
 def parser() -> TrlParser:

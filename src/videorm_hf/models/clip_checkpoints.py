@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 SourceKind = Literal["hps_v2", "open_clip", "transformers"]
 _SCHEMES = ("hf-hub:", "local-dir:")
 _HPS_ARCHITECTURE = "ViT-H-14"
+# What the unpickler raises for a file of text, by the letter that it begins with.
+_NO_PICKLE = (LookupError, AttributeError, TypeError, ValueError)
 _HPS_NOTE = (
     "Scores of HPS v2.0 and v2.1 are on different scales: compare videos under one of them, never a score of one "
     "with a score of the other."
@@ -171,7 +173,7 @@ def load_weights(path: Path) -> dict[str, Any]:
     """
     try:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, SafetensorError) as error:
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, *_NO_PICKLE) as error:
         raise ConversionError(
             f"{path} could not be read: {error}. Expected safetensors, or a pickle of tensors and plain values. A "
             "pickle that holds other classes is refused, because loading it would run its code: save its state dict "
