@@ -13,13 +13,14 @@ interrupted upload is continued by the same command: large files that arrived ar
 """
 
 import argparse
+import json
 import re
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from hub_cards.cards import CLASSES, REPOSITORIES, Repository, completed, for_organisation, with_release
+from videorm_hf.videoprefer.export import STATISTICS_FILE
 
 # What a working copy may hold beside what is published.
 _LEFT_OUT = {"__pycache__", ".gradio", ".DS_Store"}
@@ -102,18 +103,17 @@ def card(repository: Repository, organisation: str, artifact: Path | None = None
         if name not in published.data.to_dict():
             published.data[name] = value
     if repository.kind == "dataset":
-        published.data["size_categories"] = [size_category(own.data.to_dict()["dataset_info"])]
+        statistics = json.loads((artifact / STATISTICS_FILE).read_text(encoding="utf-8"))
+        published.data["size_categories"] = [size_category(statistics["items"])]
     own_text = re.sub(r"^#", "##", own.text.strip(), flags=re.MULTILINE)
     published.text = with_release(published.text, own_text)
     return str(published)
 
 
-def size_category(infos: dict[str, Any] | list[dict[str, Any]]) -> str:
-    """Return the Hub's word for how many rows a data set has, of the view that has most."""
-    views = [infos] if isinstance(infos, dict) else infos
-    rows = max(sum(split["num_examples"] for split in view["splits"]) for view in views)
+def size_category(num_items: int) -> str:
+    """Return the Hub's word for how large a data set is."""
     names = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
-    return names[min(max(len(str(rows)) - 3, 0), len(names) - 1)]
+    return names[min(max(len(str(num_items)) - 3, 0), len(names) - 1)]
 
 
 def show(repository: Repository, organisation: str, uploads: list[CommitOperationAdd]) -> None:

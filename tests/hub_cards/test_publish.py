@@ -105,10 +105,10 @@ def test_made_data_bring_their_own_facts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "category"), [([0, 999], "n<1K"), ([1000], "1K<n<10K"), ([135_000, 14_000], "100K<n<1M")]
+    ("num_items", "category"), [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (14_000, "10K<n<100K")]
 )
-def test_the_size_is_that_of_the_largest_view(rows: list[int], category: str) -> None:
-    assert publish.size_category([{"splits": [{"num_examples": count}]} for count in rows]) == category
+def test_a_size_has_a_category(num_items: int, category: str) -> None:
+    assert publish.size_category(num_items) == category
 
 
 @pytest.mark.parametrize("words", ["videorm-h14", "ghosts=.", "videorm-h14="])
