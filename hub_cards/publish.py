@@ -43,7 +43,9 @@ def main() -> None:
             uploads = make_uploads(repository, arguments.organisation, artifacts.get(repository.name))
             show(repository, arguments.organisation, uploads)
             if not arguments.dry_run:
-                upload(repository, arguments.organisation, uploads, HfApi())
+                print(upload(repository, arguments.organisation, uploads, HfApi()), end="\n\n")
+        if arguments.dry_run:
+            print("Dry run: nothing was uploaded.")
     except (OSError, ValueError) as error:
         parser.exit(2, f"Error: {error}\n")
 
@@ -124,14 +126,15 @@ def show(repository: Repository, organisation: str, uploads: list[CommitOperatio
     print(f"{sum(one.upload_info.size for one in uploads):>14,}  in {len(uploads)} files\n")
 
 
-def upload(repository: Repository, organisation: str, uploads: list[CommitOperationAdd], api: HfApi) -> None:
-    """Make the repository if it is not there, and put everything into it in one commit."""
+def upload(repository: Repository, organisation: str, uploads: list[CommitOperationAdd], api: HfApi) -> str:
+    """Make the repository if it is not there, put everything into it in one commit, and return its address."""
     repo_id = f"{organisation}/{repository.name}"
     sdk = "gradio" if repository.kind == "space" else None
-    api.create_repo(repo_id, repo_type=repository.kind, space_sdk=sdk, exist_ok=True)
+    address = api.create_repo(repo_id, repo_type=repository.kind, space_sdk=sdk, exist_ok=True)
     api.create_commit(
         repo_id, uploads, commit_message=f"Publish {repository.name}", repo_type=repository.kind, num_threads=4
     )
+    return str(address)
 
 
 def _belongs(path: Path) -> bool:

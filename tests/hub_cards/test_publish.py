@@ -41,7 +41,7 @@ def test_a_dry_run_asks_the_network_for_nothing() -> None:
     assert done.returncode == 0, done.stderr
     for repository in REPOSITORIES:
         assert f"{repository.kind} us/{repository.name}\n" in done.stdout
-    assert re.search(r"[\d,]+  recipe.yaml\n", done.stdout)
+    assert re.search(r"[\d,]+  recipe.yaml\n", done.stdout) and "nothing was uploaded" in done.stdout
     # The same without --dry-run is stopped at its first request: the hook would have seen one.
     done = run_without_network("us", "--only", "videorm-h14")
     assert done.returncode != 0 and "the network was asked" in done.stderr
@@ -52,7 +52,8 @@ def test_what_is_shown_is_what_is_sent(name: str, hub: HubServer, capsys: pytest
     repository = BY_NAME[name]
     uploads = publish.make_uploads(repository, "us")
     publish.show(repository, "us", uploads)
-    publish.upload(repository, "us", uploads, HfApi(endpoint=hub.url, token="hf_none"))
+    address = publish.upload(repository, "us", uploads, HfApi(endpoint=hub.url, token="hf_none"))
+    assert address.endswith(f"us/{name}")
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
     shown = {path: int(size.replace(",", "")) for size, path in lines[:-1]}
     sent = hub.files[f"{repository.kind}s/us/{name}"]
