@@ -63,12 +63,12 @@ class Settings:
 
     generator: GeneratorSettings = GeneratorSettings()
     image_reward_steps: int = 2_000
-    num_train_items: int = 512
-    num_rendered_items: int = 4_000
+    num_train_items: int = 384
+    num_rendered_items: int = 3_000
     num_validation_items: int = 96
     epochs: int = 8
     num_test_items: int = 96
-    num_known_pairs: int = 200
+    num_known_pairs: int = 150
     num_prompts: int = 96
     seed: int = 0
 
@@ -146,7 +146,7 @@ def measure(work: Path, settings: Settings, test: list[Item]) -> dict[str, Any]:
             "measure": "mean",
             "unit": "number",
             "count": "clips",
-            "rows": {name: _row(values, prompts) for name, values in truths.items()},
+            "rows": {name.replace("_", " "): _row(values, prompts) for name, values in truths.items()},
         }
     return tables
 

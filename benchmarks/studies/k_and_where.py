@@ -28,7 +28,7 @@ class Settings:
         judged (`Judged`): The test prompts.
     """
 
-    tuning: Tuning = Tuning(steps=60, sampling=Sampling(20))
+    tuning: Tuning = Tuning(steps=40, sampling=Sampling(20))
     last: tuple[int, ...] = (1, 5, 10)
     spread: tuple[int, ...] = (1, 5)
     random: tuple[int, ...] = ()

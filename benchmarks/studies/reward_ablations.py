@@ -60,19 +60,19 @@ class Settings:
         judge (`ChatJudge`): Who has rated.
     """
 
-    num_items: int = 500
+    num_items: int = 300
     num_people_items: int = 80
     people_noise: float = 0.8
-    steps: int = 400
+    steps: int = 300
     batch_size: int = 16
     learning_rate: float = 1e-3
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1)
     heads: tuple[str, ...] = ("mean", "conv1d", "lstm", "transformer")
     shifts: tuple[str, ...] = SHIFTS
     num_frames: tuple[int, ...] = (1, 2, 4, 8)
     fractions: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
     versions: tuple[str, ...] = tuple(VERSIONS)
-    num_pairs: int = 100
+    num_pairs: int = 60
     sampling: Sampling = Sampling()
     judge: ChatJudge = ChatJudge()
 
