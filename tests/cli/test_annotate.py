@@ -47,6 +47,7 @@ def test_failures_are_counted_by_reason(folder: Path) -> None:
     with judge_server(lambda number, body: Answer() if number else Answer("Rating: 7")) as server:
         result = run(server, folder)
         assert result.exit_code == 1 and "failed: 1 out_of_range (--retry-failures" in result.output
+        assert "the first that failed: out_of_range: Rating: 7" in result.output
         assert run(server, folder, "--retry-failures").exit_code == 0
         assert len(server.requests) == 9
 

@@ -62,6 +62,7 @@ def test_rewards_are_folders_ids_functions_and_classes(files: Path) -> None:
         "class Blue:\n    def __call__(self, frames, prompts):\n        return frames[:, :, 2].mean(dim=(1, 2, 3))\n"
     )
     Path("videorm").mkdir()
+    Path("videorm", "config.json").write_text("{}")
     words = ["videorm", "owner/name", "hps_v2:HPS_v2_compressed.pt", "pick_score:folder"]
     *loaded_later, red, blue = find_rewards([*words, "rewards_of_mine:red", "rewards_of_mine:Blue"])
     assert loaded_later == words

@@ -3,7 +3,7 @@
 import pytest
 
 from videorm_hf.miniature.shipped import T2V_MINI, VIDEORM_MINI
-from videorm_hf.models.sources import find_source
+from videorm_hf.models.sources import PIPELINE_FILES, VIDEORM_FILES, find_source
 
 
 def test_the_shipped_models_have_names(tmp_path, monkeypatch):
@@ -17,6 +17,13 @@ def test_the_shipped_models_have_names(tmp_path, monkeypatch):
 def test_a_folder_and_a_hub_id_are_taken_as_they_are(tmp_path):
     assert find_source(tmp_path, "A VIDEORM") == str(tmp_path)
     assert find_source("owner/name", "A VIDEORM") == "owner/name"
+
+
+def test_a_folder_of_another_kind_is_named_with_what_it_lacks():
+    assert find_source("t2v-mini", "A pipeline", PIPELINE_FILES) == str(T2V_MINI)
+    for word in ("t2v-mini", T2V_MINI):
+        with pytest.raises(FileNotFoundError, match="a folder with config.json or .* got '.*t2v-mini', without"):
+            find_source(word, "A VIDEORM", VIDEORM_FILES)
 
 
 @pytest.mark.parametrize("word", ["no-such-folder", "./no/folder", ""])

@@ -20,7 +20,7 @@ from draftv_trainer.reward_terms import RewardFunction
 from draftv_trainer.sampling import check_pipeline_kwargs
 from draftv_trainer.trainer_inputs import prompt_dataset
 from draftv_trainer.variants import VideoSettings
-from videorm_hf.models.sources import find_source
+from videorm_hf.models.sources import VIDEORM_FILES, find_source
 from videorm_hf.rewards import REWARDS, load_reward
 
 logger = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ def _find_reward(word: str) -> RewardFunction | str:
     """Import one's own reward; return any other word as it is, if it can be one."""
     name, colon, _ = word.partition(":")
     if not colon or Path(word).exists():
-        return find_source(word, "A reward that is not `NAME:SOURCE`")
+        return find_source(word, "A reward that is not `NAME:SOURCE`", VIDEORM_FILES)
     return word if name in REWARDS else load_reward(word)
 
 

@@ -14,7 +14,7 @@ from draftv_trainer.draftv_trainer import CHECKPOINT, DRaFTVTrainer
 from draftv_trainer.dtypes import DTYPES
 from draftv_trainer.lora import default_lora_config
 from videorm_hf.cli.yaml_options import options_parser, parse_options
-from videorm_hf.models.sources import find_source
+from videorm_hf.models.sources import PIPELINE_FILES, find_source
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def run(words: Sequence[str]) -> None:
     if options.dtype is not None:
         args.model_init_kwargs = {**args.loading_arguments(), "dtype": options.dtype}
     trainer = DRaFTVTrainer(
-        model=find_source(options.model_name_or_path, "--model_name_or_path"),
+        model=find_source(options.model_name_or_path, "--model_name_or_path", PIPELINE_FILES),
         reward_funcs=find_rewards(options.reward_funcs),
         args=args,
         train_dataset=options.train_dataset(),

@@ -43,6 +43,7 @@ class AnnotationSummary:
         num_before (`int`): Calls that had a record when the run began and were not asked.
         num_answered (`int`): Calls of this run with a rating or verdict.
         failures (`Counter`): Calls of this run without, by reason.
+        first_failure (`str`, *optional*): The first of them: its reason, and what was replied or went wrong.
         num_retries (`int`): Times that a call was sent again.
         input_tokens (`int`): Of requests, in the whole journal.
         output_tokens (`int`): Of replies, in the whole journal.
@@ -61,6 +62,7 @@ class AnnotationSummary:
     cost: float = 0.0
     seconds: float = 0.0
     stopped: str | None = None
+    first_failure: str | None = None
 
     @property
     def num_left(self) -> int:
@@ -242,6 +244,8 @@ class Run:
             self.summary.num_answered += 1
         else:
             self.summary.failures[record["failure"]] += 1
+            found = record.get("message") or record.get("reply") or "nothing"
+            self.summary.first_failure = self.summary.first_failure or f"{record['failure']}: {found}"
         self.summary.num_retries += max(0, record["attempts"] - 1)
         self.bar.update()
 

@@ -12,6 +12,8 @@ from videorm_hf.cli.rated_videos import read_named_opinions, read_videos
 if TYPE_CHECKING:
     from videorm_hf.annotation import AnnotationOptions, AnnotationSummary, Forecast
 
+_MAX_SHOWN = 300  # characters of a reply
+
 
 def annotate(
     context: typer.Context,
@@ -105,6 +107,8 @@ def _show(summary: "AnnotationSummary", options: "AnnotationOptions", output: Pa
     if options.has_prices:
         parts.append(f"cost of all calls so far: {summary.cost:.4g}")
     typer.echo("; ".join([*parts, f"written to {output}"]))
+    if summary.first_failure is not None:
+        typer.echo(f"the first that failed: {summary.first_failure[:_MAX_SHOWN]}")
     if options.mode == "pairwise":
         _show_position(options, output)
     if summary.stopped is not None:

@@ -17,7 +17,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from tqdm.auto import tqdm
 from transformers import AutoProcessor
 
-from videorm_hf.models.sources import find_source
+from videorm_hf.models.sources import VIDEORM_FILES, find_source
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.scoring.decode_pool import default_num_workers
@@ -78,7 +78,7 @@ def score_table(
         ValueError: If the output cannot be begun or continued.
     """
     state = PartialState(cpu=options.device == "cpu")
-    model_id = find_source(model_id, "A VIDEORM")
+    model_id = find_source(model_id, "A VIDEORM", VIDEORM_FILES)
     model = load_model(model_id, device="cpu", dtype=options.dtype)
     processor = AutoProcessor.from_pretrained(model_id)
     done, problem = [], None

@@ -13,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoProcessor
 
-from videorm_hf.models.sources import find_source
+from videorm_hf.models.sources import VIDEORM_FILES, find_source
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError
@@ -85,7 +85,7 @@ def iter_scores(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if isinstance(model, (str, os.PathLike)):
-        model = find_source(model, "A VIDEORM")
+        model = find_source(model, "A VIDEORM", VIDEORM_FILES)
         processor = processor or AutoProcessor.from_pretrained(model)
         model = load_model(model, device=device, dtype=dtype)
     else:

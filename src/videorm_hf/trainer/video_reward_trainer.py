@@ -25,7 +25,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
-from videorm_hf.models.sources import find_source
+from videorm_hf.models.sources import VIDEORM_FILES, find_source
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.trainer.cached_groups import FeatureSource, cache_groups
 from videorm_hf.trainer.checkpoints import (
@@ -120,7 +120,7 @@ class VideoRewardTrainer(ResumableTrainer):
         # A new head's or adapter's weights are random: seeded here, for Trainer seeds only after its model exists.
         set_seed(args.seed)
         if isinstance(model, str | os.PathLike):
-            model = find_source(model, "model")
+            model = find_source(model, "model", VIDEORM_FILES)
         reward_model = load_reward_model(model, args.loading_arguments())
         processor = load_processor(processing_class, model)
         choose_trainable(reward_model, args.trainable, args.num_trainable_blocks, args.train_logit_scale, peft_config)

@@ -257,7 +257,7 @@ class WorkingFolder:
     def _check_candidates(self, fields: "_Fields", candidates: list[Candidate | None]) -> None:
         wanted, got = self.num_candidates, len(candidates)
         if got != wanted if wanted is not None else got < 2:
-            expected = "two or more" if wanted is None else wanted
+            expected = "two or more" if wanted is None else f"{wanted} (--candidates 0: any two or more)"
             fields.report("wrong_number_of_candidates", f"the item has {got} candidates, expected {expected}")
         ids = Counter(candidate.candidate_id for candidate in candidates if candidate)
         for candidate_id, count in ids.items():
