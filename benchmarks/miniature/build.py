@@ -14,7 +14,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,12 +28,11 @@ import torch
 
 from benchmarks.miniature.generator import GeneratorSettings, build_generator
 from benchmarks.miniature.preferences import make_items, make_rendered_items
-from benchmarks.miniature.reward import build_image_reward, train_video_reward
+from benchmarks.miniature.reward import build_image_reward, soften_head, train_video_reward
 from benchmarks.studies.image_reward import load_image_reward, load_videorm
 from benchmarks.studies.known_pairs import GROUPS, make_pairs
 from benchmarks.studies.world import Sampling, held_out_prompts, load_generator, sample_clips, score_clips, truths_of
 from videorm_hf.evaluation.metrics import mean_interval, pair_credit
-from videorm_hf.miniature.scenes import SPLITS
 from videorm_hf.miniature.shipped import T2V_MINI, VIDEORM_MINI
 from videorm_hf.rewards import Reward
 from videorm_hf.videoprefer.items import Item
@@ -107,19 +106,26 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
         "t2v-mini": (build_generator, settings.generator),
         "image-reward": (build_image_reward, settings.image_reward_steps, settings.seed),
     }
-    sizes = (settings.num_train_items, settings.num_validation_items, settings.num_test_items)
     with ProcessPoolExecutor(2, get_context("spawn"), initializer=_one_thread) as pool:
         futures = {name: pool.submit(_part, work / name, *part) for name, part in parts.items()}
         log = {name: future.result() for name, future in futures.items()}
-        seeds = (settings.seed + place for place in range(len(SPLITS)))
-        items = list(map(partial(pool.submit, _generated_items, work / "t2v-mini"), sizes, SPLITS, seeds))
-        rendered = pool.submit(make_rendered_items, settings.num_rendered_items, "train", settings.seed)
-        train, validation, test = (future.result() for future in items)
-        train += rendered.result()
+        generate = partial(pool.submit, _generated_items, work / "t2v-mini")
+        test = generate(settings.num_test_items, "test", settings.seed + 2)
+        sets: list[Future[list[Item]]] = []
+        if not _facts(work / "temporal-head").exists():
+            sets = [
+                generate(settings.num_train_items, "train", settings.seed),
+                generate(settings.num_validation_items, "validation", settings.seed + 1),
+                pool.submit(make_rendered_items, settings.num_rendered_items, "train", settings.seed),
+            ]
+        train, validation, rendered = (made.result() for made in sets) if sets else ([], [], [])
+        test_items = test.result()
     with _one_thread_here():
-        training = (work / "image-reward", train, validation, settings.epochs, settings.seed)
-        log["videorm-mini"] = _part(work / "videorm-mini", train_video_reward, *training)
-    tables = measure(work, settings, test)
+        training = (work / "image-reward", train + rendered, validation, settings.epochs, settings.seed)
+        log["temporal-head"] = _part(work / "temporal-head", train_video_reward, *training)
+        softening = (work / "temporal-head", settings.num_known_pairs, settings.seed)
+        log["videorm-mini"] = _part(work / "videorm-mini", soften_head, *softening)
+    tables = measure(work, settings, test_items)
     return {
         "tables": tables,
         "log": log,
@@ -162,9 +168,9 @@ def install(work: Path) -> None:
         shutil.copytree(work / name, target, ignore=shutil.ignore_patterns("*.py", "facts.json", "README.md", "*.bin"))
         for file in target.rglob("*.json"):
             record = json.loads(file.read_text(encoding="utf-8"))
-            if "auto_map" in record:
-                del record["auto_map"]
-                file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            for part in (record, record.get("video_processor", {})):
+                part.pop("auto_map", None)
+            file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     size = sum(file.stat().st_size for folder in (T2V_MINI, VIDEORM_MINI) for file in folder.rglob("*.safetensors"))
     if size > LARGEST_BYTES:
         raise ValueError(f"The weights have {size:,} bytes, and the package carries at most {LARGEST_BYTES:,}.")
@@ -172,13 +178,18 @@ def install(work: Path) -> None:
 
 def _part(folder: Path, make: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """Make a folder, or read what was noted when it was made."""
-    facts = folder / "facts.json"
+    facts = _facts(folder)
     if not facts.exists():
         shutil.rmtree(folder, ignore_errors=True)
         begin = time.monotonic()
         made = {**make(folder, *arguments), "seconds": round(time.monotonic() - begin)}
         facts.write_text(json.dumps(made), encoding="utf-8")
     return json.loads(facts.read_text(encoding="utf-8"))
+
+
+def _facts(folder: Path) -> Path:
+    """Return the file that is written when a part is done."""
+    return folder / "facts.json"
 
 
 def _generated_items(generator: Path, num_items: int, split: str, seed: int) -> list[Item]:

@@ -66,7 +66,7 @@ class Tuning:
 
     reward: str = "videorm"
     method: str = "draft"
-    steps: int = 80
+    steps: int = 40
     batch_size: int = 4
     learning_rate: float = 6e-4
     lora_rank: int = 8
