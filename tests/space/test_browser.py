@@ -141,7 +141,7 @@ def test_a_file_over_the_limit_is_rejected_in_words(page: Any, tmp_path: Path) -
     with open(tmp_path / "large.mp4", "wb") as file:
         file.truncate(64 * 2**20 + 1)
     page.locator("input[type=file]").first.set_input_files([tmp_path / "large.mp4"])
-    page.get_by_text(re.compile("exceeds the maximum", re.IGNORECASE)).first.wait_for()
+    page.get_by_text(re.compile("exceed the maximum allowed size", re.IGNORECASE)).first.wait_for()
     assert page.locator(".file-preview").count() == 0
 
 

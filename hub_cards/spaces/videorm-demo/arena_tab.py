@@ -23,9 +23,9 @@ from videorm_hf.videoprefer.video_io import cut_clip
 # What browsers play; other files are written anew as MP4.
 _PLAYABLE = (".mp4", ".webm")
 _BUTTONS: tuple[tuple[Choice, str], ...] = (
-    ("left", "← Left is better"),
+    ("left", "← Left"),
     ("tie", "↓ Tie"),
-    ("right", "Right is better →"),
+    ("right", "Right →"),
 )
 _MESSAGES = {
     "counted": "Your vote is counted.",
@@ -167,7 +167,6 @@ class Arena:
             comparisons=comparisons,
             chart=_chart(comparisons) if comparisons else None,
             raters=measure_raters(votes, self.store.duels),
-            num_votes=len(votes),
             few_prompts=_FEW_PROMPTS,
         )
 

@@ -44,7 +44,7 @@ def build_compare_tab(model: VideoRMModel, processor: VideoRMProcessor, options:
     with gr.Row():
         seed = gr.Number(label="Seed", value=0, precision=0, minimum=0, maximum=MAX_SEED, min_width=120)
         scale = gr.Slider(0, 1, value=1, step=0.05, label="Strength of the tuning", min_width=180)
-        button = gr.Button("Sample both", variant="primary", elem_id="compare-button", min_width=180)
+    button = gr.Button("Sample both", variant="primary", elem_id="compare-button")
     summary = gr.HTML(fill("compare_intro"), elem_id="compare-summary")
     with gr.Row(elem_classes="pair"):
         base, tuned = (

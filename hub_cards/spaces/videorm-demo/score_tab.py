@@ -47,9 +47,7 @@ def build_score_tab(model: VideoRMModel, processor: VideoRMProcessor, options: O
     """
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            files = gr.File(
-                label=f"Clips ({', '.join(ENDINGS)}; at most {MAX_CLIPS})", file_count="multiple", file_types=ENDINGS
-            )
+            files = gr.File(label=f"Clips (at most {MAX_CLIPS})", file_count="multiple", file_types=ENDINGS)
             prompt = gr.Textbox(label="Prompt", placeholder="What should the clips show?", max_length=MAX_PROMPT)
             button = gr.Button("Score", variant="primary", elem_id="score-button")
             if options.example_clips:
@@ -57,7 +55,7 @@ def build_score_tab(model: VideoRMModel, processor: VideoRMProcessor, options: O
                 labels = [f"{len(clips)} drawn clips of “{options.prompts[0]}”: one as told, the others with a fault"]
                 gr.Examples([[clips, options.prompts[0]]], [files, prompt], label="Try it with", example_labels=labels)
         with gr.Column(scale=2, min_width=300):
-            ranking = gr.HTML(fill("score_intro"), elem_id="ranking")
+            ranking = gr.HTML(fill("score_intro", endings=ENDINGS), elem_id="ranking")
     # The process that decoding starts from imports torch, which the first visitor should not have to wait for.
     explain_videos(model, processor, ["no file"], "no prompt")
     action = make_ranking(model, processor)
