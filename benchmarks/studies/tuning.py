@@ -68,7 +68,7 @@ class Tuning:
     method: str = "draft"
     steps: int = 40
     batch_size: int = 4
-    learning_rate: float = 6e-4
+    learning_rate: float = 2e-3
     lora_rank: int = 8
     backprop: str = "all"
     num_backprop_steps: int | None = None
@@ -92,7 +92,7 @@ class Judged:
         seed (`int`): Of prompts and noise.
     """
 
-    num_prompts: int = 64
+    num_prompts: int = 40
     repeats: int = 2
     seed: int = 100
 
@@ -107,7 +107,7 @@ class Watched:
         seed (`int`): Of prompts and noise.
     """
 
-    every: int = 10
+    every: int = 20
     num_prompts: int = 24
     seed: int = 200
 

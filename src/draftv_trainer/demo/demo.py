@@ -61,7 +61,7 @@ class Scale:
         inference_steps (`int`): Sampling steps.
     """
 
-    train_steps: int = 60
+    train_steps: int = 40
     guard_steps: int = 10
     num_train_prompts: int = 240
     num_guard_prompts: int = 12
@@ -210,12 +210,13 @@ def tune(reward: VideoRMReward, scale: Scale, output: Path) -> DRaFTVTrainer:
     args = DRaFTVConfig(
         output_dir=str(output / "lora"),
         max_steps=scale.train_steps,
-        per_device_train_batch_size=4,
-        learning_rate=6e-4,
+        per_device_train_batch_size=2,  # two by two, to stay within a laptop's memory
+        gradient_accumulation_steps=2,
+        learning_rate=2e-3,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=scale.train_steps // 10,
         backprop="all",
-        checkpointing="step",
+        checkpointing="none",
         num_inference_steps=scale.inference_steps,
         height=SIDE,
         width=SIDE,
