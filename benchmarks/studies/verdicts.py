@@ -192,7 +192,8 @@ def draw_main_results(results: Mapping[str, Json], path: Path) -> None:
     tuned = results["draftv"]["over_untuned"]
 
     def draw_picked(axes: Axes) -> None:
-        axes.set_prop_cycle(color=["tab:orange", "tab:green", "tab:red"])  # the colours that both rewards have in the first panel
+        # The colours that both rewards have in the first panel.
+        axes.set_prop_cycle(color=["tab:orange", "tab:green", "tab:red"])
         draw_lines(
             axes,
             {name: ([row["n"] for row in rows], [row["win_over_random"] for row in rows])
