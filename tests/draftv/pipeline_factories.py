@@ -390,7 +390,10 @@ def tiny_latte() -> LattePipeline:
 
 @dataclass(frozen=True)
 class TinyPipeline:
-    """How one family is built and called; `num_frames` and `size` are the smallest that show motion and space."""
+    """How one family is built and called; `num_frames` and `size` are the smallest that show motion and space.
+
+    A U-Net's middle needs more than one place: attention over a single one has no gradient in query and key.
+    """
 
     build: Callable[[], DiffusionPipeline]
     call: dict[str, Any] = field(default_factory=dict)
@@ -409,9 +412,9 @@ class TinyPipeline:
 
 PIPELINES: dict[str, TinyPipeline] = {
     "modelscope": TinyPipeline(
-        tiny_modelscope, {"guidance_scale": 9.0}, num_frames=4, own_loader=False, per_frame_vae=True
+        tiny_modelscope, {"guidance_scale": 9.0}, num_frames=4, size=32, own_loader=False, per_frame_vae=True
     ),
-    "animatediff": TinyPipeline(tiny_animatediff, {"guidance_scale": 7.5}, num_frames=4, per_frame_vae=True),
+    "animatediff": TinyPipeline(tiny_animatediff, {"guidance_scale": 7.5}, num_frames=4, size=32, per_frame_vae=True),
     "wan": TinyPipeline(tiny_wan, {"guidance_scale": 5.0, "max_sequence_length": 8}, calls_per_step=2),
     "cogvideox": TinyPipeline(tiny_cogvideox, {"guidance_scale": 6.0, "max_sequence_length": 8}, num_frames=9),
     "ltx": TinyPipeline(
@@ -441,7 +444,7 @@ PIPELINES: dict[str, TinyPipeline] = {
         frames_argument="video_length",
     ),
     "stable_diffusion": TinyPipeline(
-        tiny_stable_diffusion, {"guidance_scale": 7.5}, num_frames=1, per_frame_vae=True, image=True
+        tiny_stable_diffusion, {"guidance_scale": 7.5}, num_frames=1, size=32, per_frame_vae=True, image=True
     ),
 }
 
