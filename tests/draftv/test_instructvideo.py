@@ -22,7 +22,7 @@ from tests.draftv.pipeline_factories import tiny_pipeline
 from tests.video_factory import numbered_frames, write_video
 from videorm_hf.rewards.frames import FrameMean
 
-SIZE = {"num_frames": 4, "height": 16, "width": 16}
+SIZE = {"num_frames": 4, "height": 32, "width": 32}
 GUIDANCE_SCALE = 9.0
 SEEDS = [3, 4]
 
