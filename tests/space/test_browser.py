@@ -190,6 +190,14 @@ def test_voting_by_button_and_by_key_reload_and_export(page: Any, tmp_path: Path
     assert [each["choice"] for each in votes if each["rater"] == name] == ["left", "tie", "right", "left"]
 
 
+def test_a_click_stops_a_video_and_another_lets_it_go_on(page: Any) -> None:
+    open_arena(page)
+    for is_paused in ("true", "false"):
+        page.locator("#duel video").first.click()
+        page.wait_for_function(f"document.querySelector('#duel video').paused == {is_paused}")
+    assert count_done(page) == 0
+
+
 def test_keys_do_not_vote_while_a_name_is_typed_or_another_tab_is_open(page: Any) -> None:
     open_arena(page)
     page.wait_for_timeout(LOOK_MS)

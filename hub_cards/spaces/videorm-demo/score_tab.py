@@ -52,7 +52,7 @@ def build_score_tab(model: VideoRMModel, processor: VideoRMProcessor, options: O
             button = gr.Button("Score", variant="primary", elem_id="score-button")
             if options.example_clips:
                 clips = [str(path) for path in options.example_clips]
-                labels = [f"{len(clips)} drawn clips of “{options.prompts[0]}”: one as told, the others with a fault"]
+                labels = [f"{len(clips)} drawn clips: 1 as told, {len(clips) - 1} with a fault"]
                 gr.Examples([[clips, options.prompts[0]]], [files, prompt], label="Try it with", example_labels=labels)
         with gr.Column(scale=2, min_width=300):
             ranking = gr.HTML(fill("score_intro", endings=ENDINGS), elem_id="ranking")
