@@ -19,7 +19,6 @@ from videorm_hf.scoring.frame_contributions import ExplainedScore, explain_video
 ENDINGS = [".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif"]
 MAX_CLIPS = 12
 MAX_PROMPT = 500
-_TIMEOUT_S = 60.0
 _SIDE = 160
 # Why a clip has no reward, for somebody who is no programmer.
 _REASONS = {
@@ -32,7 +31,7 @@ _REASONS = {
     "truncated": "the file is cut short; upload it again",
     "decode_error": "its pictures are damaged, or in a format that cannot be read here",
     "decoder_crashed": "reading it made the decoder crash",
-    "timeout": f"reading it took longer than {_TIMEOUT_S:g} seconds",
+    "timeout": "reading it took too long",
     "not_finite": "the model gave no number for it",
 }
 
@@ -80,7 +79,7 @@ def make_ranking(model: VideoRMModel, processor: VideoRMProcessor) -> Callable[[
             return problem(f"At most {MAX_CLIPS} clips are scored at once: got {len(files)}.")
         if not prompt.strip():
             return problem("There is no prompt yet: write what the clips should show.")
-        scores = explain_videos(model, processor, files, prompt.strip(), timeout=_TIMEOUT_S)
+        scores = explain_videos(model, processor, files, prompt.strip())
         return fill("ranking", prompt=prompt.strip(), **_rows(scores))
 
     return rank
