@@ -1,7 +1,7 @@
 """t2v-mini: a Latte pipeline of the small world, trained from nothing on imperfect clips.
 
 Three in five clips show what their prompt says; the others have a fault, most often a wrong motion. So there is
-something to align: the pipeline paints well and follows colours, but its motions are right only some of the time.
+something to align: the pipeline paints well and follows colours, but its motions are seldom those of the prompt.
 """
 
 import logging
@@ -181,7 +181,7 @@ def train_denoiser(
 ) -> list[float]:
     """Train denoiser and text encoder together, by v-prediction; keeps averaged weights.
 
-    The denoiser's matrices are trained by Muon: at this size it needs about half as many steps as AdamW.
+    The denoiser's matrices are trained by Muon, all other weights by AdamW.
 
     Args:
         pipe (`LattePipeline`): Trained in place.

@@ -18,8 +18,6 @@ from videorm_hf.videoprefer.pairs import MEAN
 DEFAULT_SHIFT = "residual replicate"
 # By how much VIDEORM should win where time matters, and may lose where it does not: shares of pairs.
 GAIN_WITH_TIME, LOSS_WITHOUT_TIME = 0.20, 0.02
-
-
 # The paper's largest n.
 LARGEST_N = 8
 

@@ -280,8 +280,10 @@ def test_save_and_load_are_exact_also_in_shards(tmp_path):
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     kept = loaded.state_dict()
     assert all(torch.equal(kept[name], weight) for name, weight in model.state_dict().items())
-    # Where the weights lie in memory can choose another kernel, and with it the last digit.
-    torch.testing.assert_close(loaded(moving, **text).rewards, model(moving, **text).rewards)
+    # Mapped from a file they may lie where another kernel is chosen, and with it the last digit.
+    for weight in loaded.parameters():
+        weight.data = weight.data.clone()
+    assert torch.equal(loaded(moving, **text).rewards, model(moving, **text).rewards)
 
 
 @torch.no_grad()
