@@ -1,4 +1,4 @@
-"""Build the shipped miniature weights from nothing, and measure them: `make miniature`, more than an hour on two cores.
+"""Build the shipped miniature weights from nothing, and measure them: `make miniature`, over an hour on two cores.
 
     python -m benchmarks.miniature              # trains, writes hub_cards/results/miniature.json, installs the weights
     python -m benchmarks.miniature --smoke      # a few steps of everything, installs nothing
