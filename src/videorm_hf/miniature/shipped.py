@@ -1,9 +1,8 @@
 """Where the shipped miniature weights lie; `make miniature` builds them anew."""
 
-from pathlib import Path
+from videorm_hf.models.sources import SHIPPED
 
-_WEIGHTS = Path(__file__).parent / "weights"
 # A VIDEORM of the small world: `AutoModel.from_pretrained(VIDEORM_MINI)`.
-VIDEORM_MINI = _WEIGHTS / "videorm-mini"
+VIDEORM_MINI = SHIPPED["videorm-mini"]
 # A text-to-video pipeline of the small world: `DiffusionPipeline.from_pretrained(T2V_MINI)`.
-T2V_MINI = _WEIGHTS / "t2v-mini"
+T2V_MINI = SHIPPED["t2v-mini"]

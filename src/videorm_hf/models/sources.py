@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-# What `videorm_hf.miniature.shipped` names in Python. Paths only: the miniature is above this package.
+# `videorm_hf.miniature.shipped` gives them to Python. Paths only: the miniature is above this package.
 SHIPPED = {name: Path(__file__).parents[1] / "miniature" / "weights" / name for name in ("videorm-mini", "t2v-mini")}
 VIDEORM_FILES = ("config.json", "adapter_config.json")
 PIPELINE_FILES = ("model_index.json",)
