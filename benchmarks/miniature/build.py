@@ -63,16 +63,16 @@ class Settings:
     generator: GeneratorSettings = GeneratorSettings()
     image_reward_steps: int = 2_000
     num_train_items: int = 384
-    num_rendered_items: int = 3_000
+    num_rendered_items: int = 6_000
     num_validation_items: int = 96
-    epochs: int = 8
+    epochs: int = 6
     num_test_items: int = 96
     num_known_pairs: int = 150
     num_prompts: int = 96
     seed: int = 0
 
 
-SMOKE = Settings(GeneratorSettings(64, 4, 4), 4, 16, 16, 16, 2, 16, 4, 8)
+SMOKE = Settings(GeneratorSettings(64, 4, 4, 4), 4, 16, 16, 16, 2, 16, 4, 8)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def make_items(pipe: LattePipeline, num_items: int, split: str, seed: int) -> li
     rng = np.random.default_rng(seed)
     items: list[Item] = []
     for _ in tqdm(range(-(-num_items // _PROMPTS_AT_ONCE)), desc=f"{split} items", mininterval=10):
-        scenes = [random_scene(rng, 0.12, split) for _ in range(_PROMPTS_AT_ONCE)]
+        scenes = [random_scene(rng, 0.0, split) for _ in range(_PROMPTS_AT_ONCE)]
         prompts = [write_prompt(scene, rng) for scene in scenes]
         generated = [_generate(pipe, prompts, float(rng.uniform(*GUIDANCE_SCALES)), rng) for _ in range(2)]
         for number, (scene, prompt) in enumerate(zip(scenes, prompts, strict=True)):

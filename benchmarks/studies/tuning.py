@@ -209,7 +209,7 @@ def _real_clips(tuning: Tuning, work: Work) -> Dataset:
     rng = np.random.default_rng([tuning.seed, 3])
     rows = []
     for number in range(tuning.num_prompts):
-        scene = random_scene(rng, 0.12, split="train")
+        scene = random_scene(rng, two_things=0.0, split="train")
         path = folder / f"{number:04d}.mp4"
         frames_THWC = render(scene, rng)
         if not path.exists():

@@ -72,13 +72,13 @@ class Sampling:
         }
 
 
-def held_out_prompts(number: int, seed: int, two_things: float = 0.12, split: str = "test") -> list[str]:
+def held_out_prompts(number: int, seed: int, two_things: float = 0.0, split: str = "test") -> list[str]:
     """Draw distinct prompts of a split, always the same ones for a seed.
 
     Args:
         number (`int`): How many.
         seed (`int`): Of the draw.
-        two_things (`float`, defaults to 0.12): Share with two things, which the pipeline's training set has too.
+        two_things (`float`, defaults to 0.0): Share with two things; the pipeline has learned from clips of one thing.
         split (`str`, defaults to `"test"`): Which split.
 
     Returns:

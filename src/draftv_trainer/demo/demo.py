@@ -142,7 +142,7 @@ def run_demo(output: Path, scale: Scale | None = None) -> dict[str, RewardCompar
 
 def draw_prompts(number: int, split: str) -> list[str]:
     """Draw distinct prompts whose combinations of colour, shape and motion are in one split."""
-    return distinct_prompts(number, np.random.default_rng(SEED), two_things=0.12, split=split)
+    return distinct_prompts(number, np.random.default_rng(SEED), two_things=0.0, split=split)
 
 
 def load_pipeline() -> DiffusionPipeline:
