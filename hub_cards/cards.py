@@ -33,12 +33,12 @@ RECIPES = ROOT / "docs" / "recipes"
 # Between the marks of this name stands what holds until weights or data are published: publishing replaces it.
 RELEASE = "release"
 SECTIONS = ("Quick start", "Training data", "Results", "Limits", "Bias", "Licences", "Citation")
-SECTIONS_OF_A_SPACE = ("Limits", "Licences", "Citation")
+SECTIONS_OF_A_SPACE = ("Quick start", "Limits", "Licences", "Citation")
 CLASSES: dict[str, type[RepoCard]] = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}
 REQUIRED = {
     "model": ("license", "language", "library_name", "pipeline_tag", "tags"),
     "dataset": ("license", "language", "pretty_name", "task_categories", "size_categories", "annotations_creators"),
-    "space": ("title", "sdk", "app_file", "license"),
+    "space": ("title", "sdk", "app_file", "license", "models"),
 }
 # What the Hub reads and the card classes take without knowing it; any other unknown name is a slip of the pen.
 FURTHER = {

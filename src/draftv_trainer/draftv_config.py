@@ -6,6 +6,7 @@ Source: Wu et al. 2024 (NeurIPS), Sec. 3.3 and 4: learning rate 1e-5, K = 10, ba
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
 from draftv_trainer.augmentation import parse_augmentation
@@ -29,7 +30,8 @@ class DRaFTVConfig(TrainingArguments):
 
     Only what is particular to DRaFT-V is listed; everything of [`~transformers.TrainingArguments`] works too. Defaults
     that differ from it: `learning_rate`, `per_device_train_batch_size`, `logging_steps`, `save_steps` and
-    `remove_unused_columns`. Sampling arguments left at `None` are the pipeline's own defaults.
+    `remove_unused_columns`; `dataloader_pin_memory` counts only where there is an accelerator. Sampling arguments left
+    at `None` are the pipeline's own defaults.
 
     Parameters:
         backprop (`str`, *optional*, defaults to `"last"`):
@@ -214,6 +216,8 @@ class DRaFTVConfig(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False  # torch warns of it where there is nothing to copy to
         if self.gradient_checkpointing:
             raise ValueError(
                 "gradient_checkpointing (activation_checkpointing) must be False: got True. Set "

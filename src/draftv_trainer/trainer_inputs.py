@@ -12,7 +12,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.reward_terms import RewardFunction
 from draftv_trainer.sampling import check_prompts
-from videorm_hf.models.sources import PIPELINE_FILES, find_source
+from videorm_hf.models.sources import PIPELINE_FILES, find_source, loading
 from videorm_hf.rewards import load_reward
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ def load_pipeline(model: DiffusionPipeline | str | os.PathLike[str], args: DRaFT
     """
     if isinstance(model, str | os.PathLike):
         source = find_source(model, "model", PIPELINE_FILES)
-        pipe = DiffusionPipeline.from_pretrained(source, **args.loading_arguments())
+        with loading(source):
+            pipe = DiffusionPipeline.from_pretrained(source, **args.loading_arguments())
     elif args.model_init_kwargs:
         raise ValueError("model_init_kwargs must be None when model is a pipeline: load it with these arguments.")
     else:

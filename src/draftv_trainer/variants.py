@@ -20,7 +20,7 @@ from draftv_trainer.pipelines import check_sizes, find_spec
 from draftv_trainer.rollout import noise_seed
 from draftv_trainer.sample_videos import SampleVideo
 from draftv_trainer.sampling import check_prompts, sample
-from videorm_hf.models.sources import find_source
+from videorm_hf.models.sources import find_source, loading
 from videorm_hf.videoprefer.video_io import to_bytes, write_video
 
 METADATA_NAME = "metadata.jsonl"
@@ -192,7 +192,8 @@ def _prepare(variants: Sequence[Variant], settings: VideoSettings) -> Iterator[t
 
 def _load_pipeline(name: str, settings: VideoSettings) -> DiffusionPipeline:
     """Load a pipeline and check that it can make the sizes asked for."""
-    pipe = DiffusionPipeline.from_pretrained(name, dtype=settings.dtype)
+    with loading(name):
+        pipe = DiffusionPipeline.from_pretrained(name, dtype=settings.dtype)
     pipe.set_progress_bar_config(disable=True)
     check_sizes(find_spec(pipe), pipe, settings.call)
     return pipe.to(settings.device)

@@ -79,6 +79,12 @@ def test_only_the_lora_moves_and_all_of_it(tmp_path, scheduler):
     assert len(moved) == 32
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="pins memory, as it should")
+def test_a_cpu_is_not_warned_of_pinned_memory(tmp_path, recwarn):
+    trainer(tmp_path, use_cpu=False, max_steps=1).train()
+    assert [each for each in recwarn if "pin_memory" in str(each.message)] == []
+
+
 def test_saved_lora_gives_a_fresh_pipeline_identical_frames(tmp_path):
     run = trainer(tmp_path, peft=LoraConfig(r=2, lora_alpha=6, target_modules=["to_q", "to_v"]), save_strategy="steps")
     run.train()

@@ -72,6 +72,8 @@ def test_there_is_nothing_wrong(repository: cards.Repository) -> None:
         ("videorm-demo", "colorFrom: blue", "colorFrom: beige", "colorFrom must be one of red, .* got 'beige'"),
         ("videorm-demo", "app_file: app.py", "app_file: other.py", "there is no other.py"),
         ("videorm-demo", "sdk: gradio", "sdk: gardio", "sdk must be one of"),
+        ("videorm-demo", "models:", "modules:", "lack models.*modules is not known"),
+        ("videorm-demo", "## Quick start", "## Start", "no section 'Quick start'"),
     ],
 )
 def test_slips_are_found(name: str, old: str, new: str, problem: str, tmp_path: Path) -> None:

@@ -1,9 +1,19 @@
-"""Where a model is read from, told before any network is asked."""
+"""Where a model is read from, told before any network is asked, and what to do where none answers."""
 
+from collections.abc import Callable
+from typing import Any
+
+import huggingface_hub
 import pytest
 
+from draftv_trainer import DRaFTVConfig, trainer_inputs
 from videorm_hf.miniature.shipped import T2V_MINI, VIDEORM_MINI
-from videorm_hf.models.sources import PIPELINE_FILES, VIDEORM_FILES, find_source
+from videorm_hf.models.sources import PIPELINE_FILES, VIDEORM_FILES, find_source, loading
+from videorm_hf.rewards import load_reward
+from videorm_hf.scoring import score_videos
+from videorm_hf.trainer.reward_models import load_reward_model
+from videorm_hf.videoprefer import generate
+from videorm_hf.videoprefer.model_pool import PoolModel
 
 
 def test_the_shipped_models_have_names(tmp_path, monkeypatch):
@@ -37,3 +47,29 @@ def test_a_checkpoint_file_is_to_be_converted(tmp_path):
     (tmp_path / "HPS_v2.pt").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="got the file .*HPS_v2.pt.*videorm convert"):
         find_source(tmp_path / "HPS_v2.pt", "A VIDEORM")
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        load_reward,
+        load_reward_model,
+        lambda source: score_videos(source, ["a.mp4"], "a red ball"),
+        lambda source: trainer_inputs.load_pipeline(source, DRaFTVConfig("unused", use_cpu=True)),
+        lambda source: generate.load_pipeline(PoolModel("mine", source, (6.0, 6.0), ((16, 16),), (2,), 8), "cpu"),
+    ],
+    ids=["reward", "trainer", "score", "draftv", "generate"],
+)
+def test_a_hub_id_that_cannot_be_had_is_named_with_what_to_do(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    first_line = "^'owner/name' could not be loaded: no.* was not asked, for HF_HUB_OFFLINE is set.*local-dir FOLDER"
+    with pytest.raises(OSError, match=first_line) as raised:
+        load("owner/name")
+    assert isinstance(raised.value.__cause__, OSError)
+
+
+def test_an_error_of_a_folder_stays_as_it_is(tmp_path):
+    with pytest.raises(OSError, match="^no space left$"), loading(tmp_path):
+        raise OSError("no space left")

@@ -358,6 +358,12 @@ def test_workers_decode_as_the_main_process_does(tmp_path):
     assert changed(weights(here), weights(there)) == set()
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="pins memory, as it should")
+def test_a_cpu_is_not_warned_of_pinned_memory(tmp_path, recwarn):
+    small_trainer(tmp_path, use_cpu=False, max_steps=1).train()
+    assert [each for each in recwarn if "pin_memory" in str(each.message)] == []
+
+
 def test_rewards_that_are_not_finite_end_the_run(tmp_path):
     trainer = small_trainer(tmp_path)
     trainer.reward_model.temporal_head.gate.data[0] = torch.nan

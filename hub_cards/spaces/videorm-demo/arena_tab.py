@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import secrets
 import shutil
 import tempfile
@@ -13,10 +14,12 @@ import gradio as gr
 from options import Options
 from templates import fill, problem
 
+from videorm_hf.annotation.agreement import Estimate
 from videorm_hf.arena.duels import read_duels
 from videorm_hf.arena.export import export_votes
 from videorm_hf.arena.results import ModelComparison, compare_models, measure_raters
 from videorm_hf.arena.votes import MAX_NAME, Choice, VoteStore, clean_name
+from videorm_hf.evaluation.results import Interval
 from videorm_hf.reporting.plots import bar_chart
 from videorm_hf.videoprefer.video_io import cut_clip
 
@@ -190,18 +193,21 @@ class Arena:
 
 def _chart(comparisons: list[ModelComparison]) -> str:
     """Draw win, tie and lose with intervals; return an address that a page can hold."""
-    outcomes = ("win", "tie", "lose")
+    bars = {name: [_bar(each.shares[name]) for each in comparisons] for name in ("win", "tie", "lose")}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "chart.png")
         bar_chart(
             path,
             [f"{each.model_b} against {each.model_a}" for each in comparisons],
-            {name: [each.shares[name].value for each in comparisons] for name in outcomes},
-            intervals={
-                name: [each.shares[name].interval or (each.shares[name].value,) * 2 for each in comparisons]
-                for name in outcomes
-            },
+            {name: [height for height, _ in of_name] for name, of_name in bars.items()},
+            intervals={name: [interval for _, interval in of_name] for name, of_name in bars.items()},
             ylabel="share of votes",
             title="Win, tie, lose",
         )
         return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def _bar(share: Estimate) -> tuple[float, Interval]:
+    """Return a bar's height and the ends of its whiskers; an undefined share is not drawn."""
+    height = math.nan if share.value is None else share.value
+    return height, share.interval or (height, height)

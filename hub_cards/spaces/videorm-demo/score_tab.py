@@ -87,7 +87,8 @@ def make_ranking(model: VideoRMModel, processor: VideoRMProcessor) -> Callable[[
 
 def _rows(scores: Sequence[ExplainedScore]) -> dict[str, Any]:
     """Return what the template shows: clips from best to worst, then those that could not be scored."""
-    good = sorted((score for score in scores if score.contributions), key=lambda each: -each.score.reward)
+    # The reward is the sum of what the frames contribute.
+    good = sorted((score for score in scores if score.contributions), key=lambda each: -sum(each.contributions))
     means = [np.mean(score.contributions) for score in good]
     furthest = max(
         (np.abs(np.subtract(s.contributions, m)).max() for s, m in zip(good, means, strict=True)), default=0
@@ -103,8 +104,11 @@ def _rows(scores: Sequence[ExplainedScore]) -> dict[str, Any]:
         }
         for score, mean in zip(good, means, strict=True)
     ]
-    bad = [score.score for score in scores if not score.contributions]
-    failed = [{"name": Path(score.video).name, "reason": _REASONS[score.error]} for score in bad]
+    failed = [
+        {"name": Path(each.score.video).name, "reason": _REASONS[each.score.error]}
+        for each in scores
+        if each.score.error is not None
+    ]
     return {"clips": clips, "failed": failed}
 
 

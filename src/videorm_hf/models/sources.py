@@ -1,9 +1,15 @@
-"""Where a model is read from: a folder, a Hub id, or the name of a model that comes with the package."""
+"""Where a model is read from: a folder, a Hub id, or the name of a model that comes with the package.
+
+[`find_source`] tells which, and [`loading`] what to do where a Hub id cannot be loaded.
+"""
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from huggingface_hub import constants
 
 # `videorm_hf.miniature.shipped` gives them to Python. Paths only: the miniature is above this package.
 SHIPPED = {name: Path(__file__).parents[1] / "miniature" / "weights" / name for name in ("videorm-mini", "t2v-mini")}
@@ -46,3 +52,29 @@ def find_source(source: str | os.PathLike[str], meaning: str, files: Sequence[st
             f"from {os.getcwd()}."
         )
     return word
+
+
+@contextmanager
+def loading(source: str | os.PathLike[str]) -> Iterator[None]:
+    """Say which Hub id could not be loaded, what was tried, and what to do; the libraries' errors often do not.
+
+    Args:
+        source (`str` or `os.PathLike`):
+            What is loaded within the context. Errors of a folder are left as they are.
+
+    Raises:
+        OSError: From the library's own, if it is a Hub id and loading it fails.
+    """
+    try:
+        yield
+    except OSError as error:
+        word = os.fspath(source)
+        if Path(word).exists():
+            raise
+        asked = "was not asked, for HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "was asked"
+        raise OSError(
+            f"{word!r} could not be loaded: no folder has this name, the cache ({constants.HF_HUB_CACHE}) does not "
+            f"hold all of it, and {constants.ENDPOINT} {asked}. Where there is no network, give the folder of a copy "
+            f"(`hf download {word} --local-dir FOLDER` makes one), or fill the cache and set HF_HUB_OFFLINE=1, which "
+            f"also ends the waiting. The reason: {error}"
+        ) from error

@@ -5,6 +5,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from videorm_hf.models.sources import loading
+
 
 def load_complete(loader: Any, source: str | os.PathLike[str], **kwargs: Any) -> PreTrainedModel:
     """Load a model; missing, unexpected and misshapen weights are a `ConversionError` that names them.
@@ -20,7 +22,8 @@ def load_complete(loader: Any, source: str | os.PathLike[str], **kwargs: Any) ->
     Returns:
         `PreTrainedModel`: with every weight from the source.
     """
-    model, info = loader.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+    with loading(source):
+        model, info = loader.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
     missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     mismatched = [f"{name}: got {tuple(got)}, expected {tuple(want)}" for name, got, want in info["mismatched_keys"]]
     if missing or unexpected or mismatched:

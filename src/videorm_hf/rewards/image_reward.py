@@ -125,6 +125,5 @@ def _load_folder(source: str, revision: str | None, dtype: torch.dtype) -> Video
         return load_complete(VideoRMBlipModel, source, revision=revision, dtype=dtype)
     except OSError as error:
         raise FileNotFoundError(
-            f"{source} neither is nor holds {_CHECKPOINT}, and is no saved VideoRMBlipModel either; a hub id must be "
-            f"in the cache or within reach. {error}"
+            f"{source} neither is nor holds {_CHECKPOINT}, and is no saved VideoRMBlipModel either. {error}"
         ) from error

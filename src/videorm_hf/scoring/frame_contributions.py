@@ -9,7 +9,7 @@ temporal shift and the temporal head brought to it from other frames.
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,13 @@ class ExplainedScore:
     Args:
         score ([`VideoScore`]): The reward, or the reason why there is none.
         contributions (`tuple[float, ...]`): One for each frame; their sum is the reward. Empty without a reward.
-        frames_THWC (`np.ndarray` of shape `(num_frames, height, width, 3)`, *optional*):
-            The frames as the model sees them, bytes: sampled, resized, padded.
+        frames_THWC (`np.ndarray` of shape `(num_frames, height, width, 3)`):
+            The frames as the model sees them, bytes: sampled, resized, padded. Empty for a clip that cannot be read.
     """
 
     score: VideoScore
     contributions: tuple[float, ...] = ()
-    frames_THWC: np.ndarray | None = None
+    frames_THWC: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))
 
 
 def explain_videos(

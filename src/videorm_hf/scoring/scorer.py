@@ -13,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoProcessor
 
-from videorm_hf.models.sources import VIDEORM_FILES, find_source
+from videorm_hf.models.sources import VIDEORM_FILES, find_source, loading
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError
@@ -85,9 +85,9 @@ def iter_scores(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if isinstance(model, (str, os.PathLike)):
-        model = find_source(model, "A VIDEORM", VIDEORM_FILES)
-        processor = processor or AutoProcessor.from_pretrained(model)
-        model = load_model(model, device=device, dtype=dtype)
+        source = find_source(model, "A VIDEORM", VIDEORM_FILES)
+        model = load_model(source, device=device, dtype=dtype)
+        processor = processor or AutoProcessor.from_pretrained(source)
     else:
         place(model, device, dtype)
     if processor is None:
@@ -117,7 +117,8 @@ def load_model(
     Raises:
         ValueError: If the folder holds another kind of model, or lacks some of its weights.
     """
-    loaded, report = AutoModel.from_pretrained(model, dtype=dtype or "auto", output_loading_info=True)
+    with loading(model):
+        loaded, report = AutoModel.from_pretrained(model, dtype=dtype or "auto", output_loading_info=True)
     if not isinstance(loaded, VideoRMModel):
         raise ValueError(f"{model} holds a {type(loaded).__name__}; make a VIDEORM of it first: videorm convert")
     if report["missing_keys"]:

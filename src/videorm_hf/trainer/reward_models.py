@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel, ProcessorMixin
 
+from videorm_hf.models.sources import loading
+
 ModelOrPath: TypeAlias = PreTrainedModel | str | os.PathLike[str]
 
 HEAD = "temporal_head"
@@ -47,7 +49,8 @@ def load_reward_model(model: ModelOrPath, init_kwargs: dict[str, Any] | None = N
         for name in ("cache_dir", "revision", "token", "trust_remote_code")
         if name in init_kwargs
     }
-    saved = AutoConfig.from_pretrained(model, **hub).to_dict()
+    with loading(model):
+        saved = AutoConfig.from_pretrained(model, **hub).to_dict()
     new_head = [name for name in _HEAD_FIELDS if name in init_kwargs and init_kwargs[name] != saved.get(name)]
     loaded, report = AutoModel.from_pretrained(
         model, output_loading_info=True, ignore_mismatched_sizes=bool(new_head), **init_kwargs

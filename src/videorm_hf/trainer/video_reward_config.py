@@ -6,6 +6,7 @@ Source: Wu et al. 2024 (NeurIPS), Sec. 4: learning rate 1e-5, batch 64, 8 frames
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
 from videorm_hf.trainer.losses import TIE_LOSSES
@@ -21,7 +22,8 @@ class VideoRewardConfig(TrainingArguments):
     Only what is particular to video rewards is listed; everything of [`~transformers.TrainingArguments`] works too. A
     batch is counted in rows: pairs of the `preference` view, items with all their pairs of the `ratings` view. Other
     defaults than there have `learning_rate`, `logging_steps`, `remove_unused_columns`, `ddp_find_unused_parameters`,
-    and `metric_for_best_model`, which is pairwise accuracy when `load_best_model_at_end` is set.
+    and `metric_for_best_model`, which is pairwise accuracy when `load_best_model_at_end` is set;
+    `dataloader_pin_memory` counts only where there is an accelerator.
 
     Parameters:
         trainable (`str`, *optional*, defaults to `"temporal"`):
@@ -114,6 +116,8 @@ class VideoRewardConfig(TrainingArguments):
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = "eval_accuracy"
         super().__post_init__()
+        if not torch.accelerator.is_available():
+            self.dataloader_pin_memory = False  # torch warns of it where there is nothing to copy to
         self._check_choices()
         self._check_numbers()
         self.proportions()

@@ -20,7 +20,7 @@ from accelerate import PartialState
 from diffusers import DiffusionPipeline
 from tqdm.auto import tqdm
 
-from videorm_hf.models.sources import PIPELINE_FILES, find_source
+from videorm_hf.models.sources import PIPELINE_FILES, find_source, loading
 from videorm_hf.videoprefer.json_lines import read_lines, write_lines
 from videorm_hf.videoprefer.model_pool import CandidatePlan, ModelPool, PoolModel, draw_candidates
 from videorm_hf.videoprefer.video_io import write_video
@@ -119,7 +119,9 @@ def load_pipeline(model: PoolModel, device: str | torch.device) -> DiffusionPipe
         ValueError: If its call lacks an argument.
     """
     source = find_source(model.pipeline, f"The pipeline of {model.name}", PIPELINE_FILES)
-    pipe = DiffusionPipeline.from_pretrained(source, dtype=_DTYPES[model.dtype], **model.load).to(device)
+    with loading(source):
+        pipe = DiffusionPipeline.from_pretrained(source, dtype=_DTYPES[model.dtype], **model.load)
+    pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
     taken = inspect.signature(type(pipe).__call__).parameters
     missing = [name for name in _arguments(model, CandidatePlan("", model), "") if name not in taken]
