@@ -68,7 +68,7 @@ class Tuning:
     method: str = "draft"
     steps: int = 40
     batch_size: int = 4
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     lora_rank: int = 8
     backprop: str = "all"
     num_backprop_steps: int | None = None

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import AutoencoderKL, CogVideoXDDIMScheduler, DDIMScheduler, SchedulerMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
@@ -65,9 +65,9 @@ class InstructVideoTrainer(DRaFTVTrainer):
     """Tune a pipeline by the reward of edited real clips.
 
     Arguments are those of [`DRaFTVTrainer`]; `args` is an [`InstructVideoConfig`], and the datasets have a column
-    `video` beside `prompt`: paths, or `datasets`' `Video(decode=False)`. The pipeline needs a `DDIMScheduler` and a
-    VAE for images, as ModelScope and AnimateDiff have. Rewards that take `seeds` get one per video, from which
-    [`~videorm_hf.rewards.frames.FrameMean`] draws the frames of its segments.
+    `video` beside `prompt`: paths, or `datasets`' `Video(decode=False)`. The pipeline needs a `DDIMScheduler`, or
+    CogVideoX's, and a VAE for images, as ModelScope and AnimateDiff have. Rewards that take `seeds` get one per video,
+    from which [`~videorm_hf.rewards.frames.FrameMean`] draws the frames of its segments.
 
     Reference:
         Yuan et al. 2023 (InstructVideo). Differs: the loss is minus the mean reward instead of one minus it; a clip's
@@ -109,10 +109,11 @@ class InstructVideoRollout(RewardRollout):
         num_edit_steps: int,
     ) -> None:
         super().__init__(pipe, denoiser, terms, settings)
-        for name, kind in (("scheduler", DDIMScheduler), ("vae", AutoencoderKL)):
-            if not isinstance(pipe.components.get(name), kind):
+        for name, kinds in (("scheduler", tuple(_LATE)), ("vae", (AutoencoderKL,))):
+            if not isinstance(pipe.components.get(name), kinds):
+                wanted = " or ".join(kind.__name__ for kind in kinds)
                 raise ValueError(
-                    f"InstructVideo needs a {kind.__name__} as the pipeline's {name}: got "
+                    f"InstructVideo needs a {wanted} as the pipeline's {name}: got "
                     f"{type(pipe.components.get(name)).__name__}. It was made for ModelScope."
                 )
         sizes = [settings.pipeline_kwargs.get(name) for name in ("num_frames", "height", "width")]
@@ -156,10 +157,11 @@ class InstructVideoRollout(RewardRollout):
                 self.settings = settings
 
 
-class LateDDIMScheduler(DDIMScheduler):
-    """DDIM that announces and takes only the last of its steps."""
+class _LastSteps(SchedulerMixin):
+    """Announces and takes only the last of a scheduler's steps."""
 
     num_last_steps = 1
+    timesteps: torch.Tensor
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
         """Set the timesteps of `num_inference_steps` steps and keep the last `num_last_steps`.
@@ -171,24 +173,35 @@ class LateDDIMScheduler(DDIMScheduler):
                 Where the timesteps lie.
         """
         super().set_timesteps(num_inference_steps, device)
-        self.timesteps: torch.Tensor = self.timesteps[-self.num_last_steps :]
+        self.timesteps = self.timesteps[-self.num_last_steps :]
+
+
+class LateDDIMScheduler(_LastSteps, DDIMScheduler):
+    """DDIM that announces and takes only the last of its steps."""
+
+
+class LateCogVideoXDDIMScheduler(_LastSteps, CogVideoXDDIMScheduler):
+    """DDIM with a shifted schedule that announces and takes only the last of its steps."""
+
+
+_LATE = {DDIMScheduler: LateDDIMScheduler, CogVideoXDDIMScheduler: LateCogVideoXDDIMScheduler}
 
 
 @contextmanager
-def starting_late(pipe: DiffusionPipeline, num_last_steps: int) -> Iterator[LateDDIMScheduler]:
+def starting_late(pipe: DiffusionPipeline, num_last_steps: int) -> Iterator[_LastSteps]:
     """Let calls of the pipeline begin `num_last_steps` before the end of their trajectory.
 
     Args:
         pipe (`DiffusionPipeline`):
-            A pipeline with a `DDIMScheduler`, which it has again afterwards.
+            A pipeline with a `DDIMScheduler` or a `CogVideoXDDIMScheduler`, which it has again afterwards.
         num_last_steps (`int`):
             At least 1.
 
     Yields:
-        `LateDDIMScheduler`: the scheduler that the pipeline has meanwhile.
+        `LateDDIMScheduler` or `LateCogVideoXDDIMScheduler`: the scheduler that the pipeline has meanwhile.
     """
     scheduler = pipe.scheduler
-    late: LateDDIMScheduler = LateDDIMScheduler.from_config(scheduler.config)
+    late = next(late for kind, late in _LATE.items() if isinstance(scheduler, kind)).from_config(scheduler.config)
     late.num_last_steps = num_last_steps
     pipe.scheduler = late
     try:

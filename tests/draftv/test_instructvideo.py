@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from diffusers import CogVideoXDDIMScheduler
 
 from draftv_trainer import DRaFTVConfig
 from draftv_trainer.instructvideo import (
@@ -179,6 +180,17 @@ def test_the_papers_settings_are_the_defaults():
         assert scheduler.timesteps.tolist() == list(range(551, 0, -50))
 
 
+def test_cogvideox_scheduler_keeps_its_shifted_schedule_and_is_put_back():
+    pipe = tiny_pipeline("modelscope")
+    pipe.scheduler = own = CogVideoXDDIMScheduler(snr_shift_scale=2.0, timestep_spacing="trailing")
+    with starting_late(pipe, 3) as scheduler:
+        assert isinstance(pipe.scheduler, CogVideoXDDIMScheduler)
+        torch.testing.assert_close(scheduler.alphas_cumprod, own.alphas_cumprod)
+        scheduler.set_timesteps(10)
+        assert scheduler.timesteps.tolist() == [299, 199, 99]
+    assert pipe.scheduler is own
+
+
 def test_clips_are_spread_scaled_and_cropped(tmp_path):
     frames = numbered_frames(12, height=48, width=64)
     frames[:, :, :8], frames[:, :, -8:] = 255, 255  # cropped away where the clip becomes a square
@@ -213,7 +225,9 @@ def test_what_does_not_fit_is_an_error(clips, tmp_path):
         InstructVideoTrainer(pipe, redness, DRaFTVConfig(output_dir=str(tmp_path), use_cpu=True), PROMPTS)
     settings = config(tmp_path, num_frames=5).sampling_settings()
     wan = tiny_wan()
-    with pytest.raises(ValueError, match="needs a DDIMScheduler as the pipeline's scheduler: got UniPC"):
+    with pytest.raises(
+        ValueError, match="needs a DDIMScheduler or CogVideoXDDIMScheduler as the pipeline's scheduler: got UniPC"
+    ):
         InstructVideoRollout(wan, wan.transformer, make_reward_terms([redness]), settings, 12)
     pipe = lora_pipe()
     rollout = InstructVideoRollout(pipe, pipe.unet, make_reward_terms([redness]), settings, 12)

@@ -157,7 +157,7 @@ def tune_lora(folder: Path) -> Path:
         output_dir=str(folder),
         max_steps=TUNING_STEPS,
         per_device_train_batch_size=2,
-        learning_rate=6e-4,
+        learning_rate=1.5e-3,
         lr_scheduler_type="constant",
         backprop="last",
         num_backprop_steps=call["num_inference_steps"],

@@ -213,7 +213,7 @@ def tune(reward: VideoRMReward, scale: Scale, output: Path) -> DRaFTVTrainer:
         max_steps=scale.train_steps,
         per_device_train_batch_size=2,  # two by two, to stay within a laptop's memory
         gradient_accumulation_steps=2,
-        learning_rate=6e-4,
+        learning_rate=1.5e-3,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=scale.train_steps // 10,
         backprop="all",
