@@ -3,8 +3,8 @@
 Two in three clips show what their prompt says; the others have a fault, most often a wrong motion. So there is
 something to align.
 
-What a prompt says of colour, the denoiser learns within minutes; what it says of a motion, from latents of pictures
-alone, not at all: a direction shows only as a product of direction, time and place. So the latents have four more
+What a prompt says of colour, the denoiser learns soon; what it says of a motion, from latents of pictures alone, it
+did not learn at all: a direction shows only as a product of direction, time and place. So the latents have four more
 channels, which the decoder ignores: where the thing is, how fast it goes right and down, and how fast it grows. In
 these a direction is as plain as a colour. Source: joint appearance and motion, VideoJAM, Chefer et al. 2025 (arXiv
 2502.02492); there the motion is optical flow, here it is read off the one thing of each clip.
@@ -177,14 +177,15 @@ def train_autoencoder(vae: AutoencoderKL, clips: np.ndarray, settings: Generator
     with torch.no_grad():
         latents = vae.encode(pixels(frames[rng.integers(0, len(frames), 512)])).latent_dist.mean
     standardize_latents(vae, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
+    with torch.no_grad():  # of what moves, single frames tell nothing: the encoder gives the mean, zero
+        vae.quant_conv.weight[NUM_PICTURE_CHANNELS:NUM_LATENT_CHANNELS] = 0
+        vae.quant_conv.bias[NUM_PICTURE_CHANNELS:NUM_LATENT_CHANNELS] = 0
     return float(np.mean(errors[-max(1, steps // 10) :]))
 
 
 @torch.no_grad()
 def standardize_latents(vae: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor) -> None:
     """Shift and scale the latents channel by channel within the weights; what is decoded stays the same.
-
-    Of the channels of motion, single frames tell nothing: the encoder gives their mean, zero.
 
     Args:
         vae (`AutoencoderKL`): Changed in place; its `scaling_factor` becomes 1.
@@ -198,8 +199,6 @@ def standardize_latents(vae: AutoencoderKL, mean: torch.Tensor, std: torch.Tenso
     encoder.weight[means] /= std.view(-1, 1, 1, 1)
     encoder.bias[means] = (encoder.bias[means] - mean) / std
     encoder.bias[log_variances] -= 2 * std.log()
-    encoder.weight[NUM_PICTURE_CHANNELS:NUM_LATENT_CHANNELS] = 0
-    encoder.bias[NUM_PICTURE_CHANNELS:NUM_LATENT_CHANNELS] = 0
     vae.register_to_config(scaling_factor=1.0)
 
 
