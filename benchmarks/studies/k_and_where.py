@@ -32,7 +32,7 @@ class Settings:
     last: tuple[int, ...] = (1, 5, 10)
     spread: tuple[int, ...] = (1, 5)
     random: tuple[int, ...] = ()
-    judged: Judged = Judged(num_prompts=48)
+    judged: Judged = Judged(num_prompts=80)
 
 
 def cells(settings: Settings) -> dict[str, Tuning]:

@@ -11,6 +11,7 @@ STUDIES = (
     "reward_ablations",
     "shift_placement",
     "best_of_n",
+    "tuning_choice",
     "draftv",
     "k_and_where",
     "reward_curves",

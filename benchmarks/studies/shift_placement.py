@@ -5,6 +5,7 @@ models. A linear probe reads the mean over frames, before any temporal head: whe
 backwards, of which an unshifted tower can know nothing, and which colour its thing has, which the shift may destroy.
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def run(settings: Settings, work: Work) -> Json:
         still = None
         for shift in tqdm(SHIFTS, desc=tower):
             key = {**settings_of(settings), "tower": tower, "shift": shift}
-            features = np.array(work.cell("features", key, lambda t=tower, s=shift: _features(t, s, clips, work)))
+            compute = functools.partial(_features, tower, shift, clips, work)
+            features = np.array(work.cell("features", key, compute, uses_weights=tower == MINI))
             still = features if shift == "none" else still
             found[tower][shift] = _probe(features, colors, settings) | {"cosine": _cosine(features, still)}
     return {"settings": settings_of(settings), "towers": found}

@@ -47,25 +47,29 @@ class Work:
     folder: Path
     weights: Weights
 
-    def cell(self, name: str, settings: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
+    def cell(
+        self, name: str, settings: Mapping[str, Any], compute: Callable[[], Any], uses_weights: bool = True
+    ) -> Any:
         """Return one part of a study, computed once for the same settings and weights.
 
         Args:
             name (`str`): What it is, for its file's name.
             settings (`Mapping`): All that it depends on beside the weights.
             compute (`Callable`): Returns values that JSON can hold.
+            uses_weights (`bool`, defaults to `True`): Compute it anew for other weights.
 
         Returns:
             `Any`: what was computed, as JSON holds it.
         """
-        path = self.place(name, settings).with_suffix(".json")
+        path = self.place(name, settings, uses_weights).with_suffix(".json")
         if not path.exists():
             write_json(path, compute())
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def place(self, name: str, settings: Mapping[str, Any]) -> Path:
-        """Return a path of its own for each name, settings and weights."""
-        text = json.dumps([dict(settings), self.weights.fingerprint], sort_keys=True, default=str)
+    def place(self, name: str, settings: Mapping[str, Any], uses_weights: bool = True) -> Path:
+        """Return a path of its own for each name, settings and, where they are used, weights."""
+        weights = self.weights.fingerprint if uses_weights else None
+        text = json.dumps([dict(settings), weights], sort_keys=True, default=str)
         return self.folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

@@ -29,6 +29,15 @@ from benchmarks.studies.world import (
 )
 from draftv_trainer import DRaFTVConfig, DRaFTVTrainer, load_lora
 from draftv_trainer.comparison import compare_rewards
+from draftv_trainer.demo.miniature import (
+    AUGMENTATION,
+    LEARNING_RATE,
+    LORA_RANK,
+    NUM_UPDATES,
+    PIPELINE_KWARGS,
+    lora_config,
+    tuning_arguments,
+)
 from draftv_trainer.draftv_trainer import CHECKPOINT
 from draftv_trainer.instructvideo import InstructVideoConfig, InstructVideoTrainer
 from videorm_hf.miniature.clips import NUM_FRAMES, render
@@ -66,15 +75,15 @@ class Tuning:
 
     reward: str = "videorm"
     method: str = "draft"
-    steps: int = 40
+    steps: int = NUM_UPDATES
     batch_size: int = 4
-    learning_rate: float = 1.5e-3
-    lora_rank: int = 8
+    learning_rate: float = LEARNING_RATE
+    lora_rank: int = LORA_RANK
     backprop: str = "all"
     num_backprop_steps: int | None = None
     sampling: Sampling = Sampling()
     edit_share: float = 0.6
-    reward_augmentation: str | None = "shift,noise,color"
+    reward_augmentation: str | None = AUGMENTATION
     reference_coef: float = 0.0
     num_prompts: int = 400
     guard_steps: int | None = None
@@ -87,14 +96,16 @@ class Judged:
     """What tuned pipelines are judged on.
 
     Args:
-        num_prompts (`int`): Prompts of the test split.
+        num_prompts (`int`): Prompts.
         repeats (`int`): Clips of each, from noise that no training has seen.
         seed (`int`): Of prompts and noise.
+        split (`str`): Of the prompts.
     """
 
-    num_prompts: int = 40
-    repeats: int = 2
+    num_prompts: int = 160
+    repeats: int = 1
     seed: int = 100
+    split: str = "test"
 
 
 @dataclass(frozen=True)
@@ -142,30 +153,20 @@ def tune(tuning: Tuning, work: Work, watched: Watched | None = None, save_steps:
 
 def make_trainer(tuning: Tuning, work: Work, folder: Path, save_steps: int = 20) -> DRaFTVTrainer:
     """Build the trainer of one way to tune."""
-    arguments: dict[str, Any] = {
+    arguments = tuning_arguments(tuning.steps) | {
         "output_dir": str(folder),
-        "max_steps": tuning.steps,
         "per_device_train_batch_size": tuning.batch_size,
         "learning_rate": tuning.learning_rate,
-        "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": max(1, tuning.steps // 10),
         "num_inference_steps": tuning.sampling.num_inference_steps,
         "guidance_scale": tuning.sampling.guidance_scale,
-        "height": 32,
-        "width": 32,
         "reward_augmentation": tuning.reward_augmentation,
         "reference_coef": tuning.reference_coef,
-        "checkpointing": "none",
         "vae_checkpointing": False,
         "save_steps": save_steps,
         "save_total_limit": 1,
-        "report_to": "none",
-        "use_cpu": True,
         "seed": tuning.seed,
     }
-    lora = LoraConfig(
-        r=tuning.lora_rank, lora_alpha=tuning.lora_rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"]
-    )
+    lora = lora_config(tuning.lora_rank)
     if tuning.method == "instructvideo":
         return _instructvideo_trainer(tuning, work, arguments, lora)
     monitors = None
@@ -177,7 +178,7 @@ def make_trainer(tuning: Tuning, work: Work, folder: Path, save_steps: int = 20)
         **arguments,
         backprop=tuning.backprop,
         num_backprop_steps=tuning.num_backprop_steps,
-        pipeline_kwargs={"video_length": NUM_FRAMES, "clean_caption": False},
+        pipeline_kwargs=PIPELINE_KWARGS,
     )
     prompts = held_out_prompts(tuning.num_prompts, tuning.seed, split="train")
     pipe = load_generator(work.weights.pipeline)
@@ -276,7 +277,7 @@ def measure(
 
 
 def judge_tuned(lora: Path | None, sampling: Sampling, judged: Judged, work: Work, lora_scale: float = 1.0) -> Json:
-    """Sample the test prompts from a tuned pipeline and measure them; computed once.
+    """Sample prompts from a tuned pipeline and measure the clips; computed once.
 
     Args:
         lora (`Path`, *optional*): Folder of the LoRA; `None` for the pipeline as it is.
@@ -300,7 +301,7 @@ def judge_tuned(lora: Path | None, sampling: Sampling, judged: Judged, work: Wor
         if lora is not None:
             load_lora(pipe, lora, lora_scale)
         rewards = {VIDEORM: load_videorm(work.weights.videorm), IMAGE: load_image_reward(work.weights.videorm)}
-        prompts = held_out_prompts(judged.num_prompts, judged.seed)
+        prompts = held_out_prompts(judged.num_prompts, judged.seed, split=judged.split)
         return measure(pipe, prompts, sampling, judged.seed, judged.repeats, rewards)
 
     return Work(work.folder.parent / "judged", work.weights).cell("clips", settings, compute)

@@ -15,6 +15,7 @@ from diffusers import DiffusionPipeline
 from tqdm import tqdm
 
 from draftv_trainer import sample
+from draftv_trainer.demo.miniature import GUIDANCE_SCALE, NUM_INFERENCE_STEPS, PIPELINE_KWARGS, SIZE
 from draftv_trainer.guard import mean_motion
 from draftv_trainer.rollout import noise_seed
 from videorm_hf.miniature.clips import NUM_FRAMES, render
@@ -58,18 +59,12 @@ class Sampling:
         guidance_scale (`float`): Of classifier-free guidance.
     """
 
-    num_inference_steps: int = 10
-    guidance_scale: float = 3.0
+    num_inference_steps: int = NUM_INFERENCE_STEPS
+    guidance_scale: float = GUIDANCE_SCALE
 
     def call(self) -> dict[str, Any]:
         """Return the arguments of the pipeline's call, without its number of steps."""
-        return {
-            "guidance_scale": self.guidance_scale,
-            "video_length": NUM_FRAMES,
-            "height": 32,
-            "width": 32,
-            "clean_caption": False,
-        }
+        return {"guidance_scale": self.guidance_scale, **SIZE, **PIPELINE_KWARGS}
 
 
 def held_out_prompts(number: int, seed: int, two_things: float = 0.0, split: str = "test") -> list[str]:

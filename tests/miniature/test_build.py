@@ -23,7 +23,7 @@ from benchmarks.miniature.generator import (
 )
 from videorm_hf import VideoRMModel
 from videorm_hf.miniature.clips import WAYS, render
-from videorm_hf.miniature.scenes import Scene, Thing
+from videorm_hf.miniature.scenes import SHAPES, Scene, Thing
 
 
 def test_prompts_are_encoded_as_the_pipeline_encodes_them() -> None:
@@ -39,7 +39,8 @@ def test_prompts_are_encoded_as_the_pipeline_encodes_them() -> None:
 def move_of(motion: str, speed: str | None = None) -> np.ndarray:
     """Return speeds and growth in the latents of a clip, weighted by where its thing is, of shape `(3, 8)`."""
     scene = Scene((Thing("square", "blue", "small", motion, speed),), "white")
-    places, *changes = what_moves(render(scene, np.random.default_rng(0)))
+    moves = what_moves(render(scene, np.random.default_rng(0)))
+    places, changes = moves[: len(SHAPES)].sum(0), moves[len(SHAPES) :]
     return np.stack([change.sum((1, 2)) / places.sum((1, 2)) for change in changes])
 
 
@@ -55,6 +56,14 @@ def test_growth_and_stillness_are_read_off() -> None:
     assert abs(move_of("still")).max() < 0.03
 
 
+@pytest.mark.parametrize("number", range(len(SHAPES)))
+def test_each_shape_has_its_channel(number: int) -> None:
+    scene = Scene((Thing(list(SHAPES)[number], "blue", "large", "right", "slow"),), "white")
+    places = what_moves(render(scene, np.random.default_rng(0)))[: len(SHAPES)]
+    covered = places.sum((1, 2, 3)) / places.shape[1]  # places of 4 x 4 pixels
+    assert covered[number] > 2 and np.delete(covered, number).max() == 0
+
+
 def test_latents_are_standard_and_decoding_ignores_what_moves() -> None:
     rng = np.random.default_rng(0)
     clips = np.stack([imperfect_clip(rng)[0] for _ in range(64)])
@@ -62,7 +71,7 @@ def test_latents_are_standard_and_decoding_ignores_what_moves() -> None:
     train_autoencoder(vae, clips, GeneratorSettings(autoencoder_steps=3))
     latents = encode_clips(vae, clips)
     assert latents.shape == (64, NUM_PICTURE_CHANNELS + NUM_MOTION_CHANNELS, 8, 8, 8)
-    torch.testing.assert_close(latents.std((0, 2, 3, 4)), torch.ones(12), atol=0.1, rtol=0)
+    torch.testing.assert_close(latents.std((0, 2, 3, 4)), torch.ones(latents.shape[1]), atol=0.1, rtol=0)
     still = latents[:2].transpose(1, 2).flatten(0, 1)
     moved = torch.cat([still[:, :NUM_PICTURE_CHANNELS], still[:, NUM_PICTURE_CHANNELS:] + 3], dim=1)
     with torch.no_grad():

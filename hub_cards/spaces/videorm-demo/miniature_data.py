@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from options import Options
-from peft import LoraConfig
 
 from draftv_trainer import DRaFTVConfig, DRaFTVTrainer
 from draftv_trainer.cli.arguments import trained_settings
+from draftv_trainer.demo.miniature import PIPELINE_KWARGS, lora_config, tuning_arguments
 from draftv_trainer.model_card import FACTS_NAME
 from draftv_trainer.variants import BASE, Variant, VideoSettings, sample_variants
 from videorm_hf.miniature.clips import render
@@ -30,14 +30,6 @@ from videorm_hf.videoprefer.working_folder import ITEMS_FILE
 logger = logging.getLogger(__name__)
 NUM_PROMPTS = 12
 TUNING_STEPS = 16
-SAMPLING: dict[str, Any] = {
-    "num_inference_steps": 10,
-    "height": 32,
-    "width": 32,
-    "guidance_scale": 4.0,
-    "video_length": 8,
-    "clean_caption": False,
-}
 FAULTS = ("wrong_direction", "wrong_color", "flicker")
 _SHOWN_SIDE = 128  # tiny clips are enlarged to this, so that H.264 keeps their colours
 _NOTE = (
@@ -152,21 +144,14 @@ def tune_lora(folder: Path) -> Path:
     if (folder / FACTS_NAME).is_file():  # what the trainer writes last
         return folder
     logger.info("First start: tuning a LoRA for %d steps.", TUNING_STEPS)
-    call = dict(SAMPLING)
     config = DRaFTVConfig(
+        **tuning_arguments(TUNING_STEPS),
         output_dir=str(folder),
-        max_steps=TUNING_STEPS,
         per_device_train_batch_size=2,
-        learning_rate=1.5e-3,
-        lr_scheduler_type="constant",
-        backprop="last",
-        num_backprop_steps=call["num_inference_steps"],
-        **{name: call.pop(name) for name in ("num_inference_steps", "guidance_scale", "height", "width")},
-        pipeline_kwargs=call,
-        reward_augmentation="shift,noise",
+        backprop="all",
+        pipeline_kwargs=PIPELINE_KWARGS,
         seed=0,
         save_strategy="no",
-        report_to="none",
         monitor_motion=False,
     )
     trainer = DRaFTVTrainer(
@@ -174,7 +159,7 @@ def tune_lora(folder: Path) -> Path:
         reward_funcs=VideoRMReward.from_pretrained(VIDEORM_MINI),
         args=config,
         train_dataset=miniature_prompts("train", 2 * TUNING_STEPS),
-        peft_config=LoraConfig(r=8, lora_alpha=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"]),
+        peft_config=lora_config(),
     )
     trainer.train()
     trainer.save_model()

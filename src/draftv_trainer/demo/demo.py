@@ -9,23 +9,29 @@ import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import transformers
 from diffusers import DiffusionPipeline
-from peft import LoraConfig
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoModel, AutoProcessor, PrinterCallback
 
 from draftv_trainer.comparison import RewardComparison, compare_rewards
+from draftv_trainer.demo.miniature import (
+    GUIDANCE_SCALE,
+    NUM_INFERENCE_STEPS,
+    PIPELINE_KWARGS,
+    SIZE,
+    lora_config,
+    tuning_arguments,
+)
 from draftv_trainer.demo.page import ScoredClip, ShownPair, draw_curves, write_page, write_strip
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.draftv_trainer import DRaFTVTrainer
 from draftv_trainer.sampling import sample
-from videorm_hf.miniature.clips import NUM_FRAMES, SIDE, render
+from videorm_hf.miniature.clips import render
 from videorm_hf.miniature.faults import render_with_fault
 from videorm_hf.miniature.judge import judge, rate_frames
 from videorm_hf.miniature.scenes import Scene, Thing, distinct_prompts
@@ -40,8 +46,6 @@ SHOWN_FAULTS = ("wrong_direction", "wrong_color", "shuffled", "jitter", "flicker
 SCENE = Scene((Thing("circle", "red", "large", "left", "fast"),), "white")
 SCENE_PROMPT = "a big red ball moves to the left, on a white background"
 PIXEL_SCALE = 4  # H.264 halves the resolution of colour: tiny clips are written enlarged
-GUIDANCE_SCALE = 3.0
-PIPELINE_KWARGS: dict[str, Any] = {"video_length": NUM_FRAMES, "clean_caption": False}
 MEASURES = ("prompt following", "motion as told", "video quality", "judge's mean", "VIDEORM")
 # Ratings closer than this are a tie.
 TIE_MARGIN = 0.1
@@ -67,7 +71,7 @@ class Scale:
     num_guard_prompts: int = 12
     num_test_prompts: int = 64
     num_shown: int = 8
-    inference_steps: int = 10
+    inference_steps: int = NUM_INFERENCE_STEPS
 
 
 SMOKE = Scale(2, 1, 4, 2, 4, 2, 2)
@@ -186,8 +190,7 @@ def sample_and_judge(pipe: DiffusionPipeline, prompts: list[str], reward: VideoR
             num_inference_steps=scale.inference_steps,
             generator=noise,
             guidance_scale=GUIDANCE_SCALE,
-            height=SIDE,
-            width=SIDE,
+            **SIZE,
             **PIPELINE_KWARGS,
         )
         clips.append(to_bytes(frames_BTCHW).permute(0, 1, 3, 4, 2).numpy())
@@ -209,35 +212,24 @@ def sample_and_judge(pipe: DiffusionPipeline, prompts: list[str], reward: VideoR
 def tune(reward: VideoRMReward, scale: Scale, output: Path) -> DRaFTVTrainer:
     """Tune a LoRA of the pipeline; the judge watches, and stops the run if what it sees gets worse."""
     args = DRaFTVConfig(
+        **tuning_arguments(scale.train_steps) | {"num_inference_steps": scale.inference_steps},
         output_dir=str(output / "lora"),
-        max_steps=scale.train_steps,
         per_device_train_batch_size=2,  # two by two, to stay within a laptop's memory
         gradient_accumulation_steps=2,
-        learning_rate=1.5e-3,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=scale.train_steps // 10,
         backprop="all",
-        checkpointing="none",
-        num_inference_steps=scale.inference_steps,
-        height=SIDE,
-        width=SIDE,
-        guidance_scale=GUIDANCE_SCALE,
         pipeline_kwargs=PIPELINE_KWARGS,
-        reward_augmentation="shift,noise,color",
         guard_steps=scale.guard_steps,
         sample_prompts=draw_prompts(scale.num_guard_prompts, "validation"),
         logging_steps=1,
         seed=SEED,
-        use_cpu=True,
         save_strategy="no",
-        report_to="none",
     )
     trainer = DRaFTVTrainer(
         model=load_pipeline(),
         reward_funcs=reward,
         args=args,
         train_dataset=draw_prompts(scale.num_train_prompts, "train"),
-        peft_config=LoraConfig(r=8, lora_alpha=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"]),
+        peft_config=lora_config(),
         monitor_rewards=rate_frames,
     )
     trainer.remove_callback(PrinterCallback)

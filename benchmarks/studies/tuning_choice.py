@@ -1,0 +1,78 @@
+"""How fast and how long DRaFT-V tunes in the small world, chosen on prompts of the validation split."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.studies.draftv import TINY, TINY_JUDGED, TINY_WATCHED, change_table
+from benchmarks.studies.study import Json, Study, Work, settings_of
+from benchmarks.studies.tuning import Judged, Tuning, Watched, compare, judge_tuned, tune
+from videorm_hf.reporting.plots import bar_chart
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is tried, and what decides.
+
+    Args:
+        tuning (`Tuning`): The rest of it.
+        tried (`tuple[tuple[float, int], ...]`): Learning rate and updates of each run.
+        judged (`Judged`): Prompts of the validation split.
+        watched (`Watched`): As in the study of DRaFT-V, which uses the chosen run again.
+    """
+
+    tuning: Tuning = Tuning()
+    tried: tuple[tuple[float, int], ...] = ((1.5e-3, 80), (4e-3, 80))
+    judged: Judged = Judged(num_prompts=96, repeats=1, seed=400, split="validation")
+    watched: Watched = Watched()
+
+
+def run(settings: Settings, work: Work) -> Json:
+    """Tune once for each choice."""
+    sampling = settings.tuning.sampling
+    base = judge_tuned(None, sampling, settings.judged, work)
+    found = {}
+    for rate, updates in tqdm(settings.tried, desc="choices"):
+        tuning = dataclasses.replace(settings.tuning, learning_rate=rate, steps=updates)
+        clips = judge_tuned(tune(tuning, work, settings.watched), sampling, settings.judged, work)
+        found[f"{rate:g}, {updates} updates"] = compare(base, clips)
+    return {"settings": settings_of(settings), "over_untuned": found}
+
+
+def draw(results: Json, path: Path) -> None:
+    """Draw the change of each rating."""
+    found = results["over_untuned"]
+    measures = ("mean", "prompt_following", "video_quality")
+    rows = {measure: [by_measure[measure] for by_measure in found.values()] for measure in measures}
+    bar_chart(
+        path,
+        list(found),
+        {measure: [cell["difference"] for cell in row] for measure, row in rows.items()},
+        intervals={measure: [cell["difference_interval"] for cell in row] for measure, row in rows.items()},
+        ylabel="change of the rating",
+        title="Learning rate and number of updates, on validation prompts",
+        reference=0.0,
+    )
+
+
+def report(results: Json) -> str:
+    """Write what each choice changes."""
+    return change_table("learning rate, updates", results["over_untuned"])
+
+
+STUDY = Study(
+    name="tuning_choice",
+    title="How long and how fast to tune, chosen on the validation split",
+    question=(
+        "DRaFT-V at several learning rates and numbers of updates, on prompts of the validation split. All other "
+        "studies, the demo and the Space tune with what raises the mean rating most. Differences to the untuned "
+        "pipeline, by the truth."
+    ),
+    run=run,
+    full=Settings(),
+    smoke=Settings(TINY, ((1e-3, 2),), TINY_JUDGED, TINY_WATCHED),
+    draw=draw,
+    report=report,
+)

@@ -1,0 +1,56 @@
+"""How the shipped miniature is sampled and tuned: by the demo, the Space and the studies alike.
+
+The learning rate was chosen on prompts of the validation split: `benchmarks/studies/tuning_choice.py`.
+"""
+
+from typing import Any
+
+from peft import LoraConfig
+
+from videorm_hf.miniature.clips import NUM_FRAMES, SIDE
+
+NUM_INFERENCE_STEPS = 10
+GUIDANCE_SCALE = 3.0
+# What else the pipeline is called with.
+SIZE = {"height": SIDE, "width": SIDE}
+PIPELINE_KWARGS: dict[str, Any] = {"video_length": NUM_FRAMES, "clean_caption": False}
+LEARNING_RATE = 1.5e-3
+NUM_UPDATES = 80
+LORA_RANK = 8
+AUGMENTATION = "shift,noise,color"
+
+
+def tuning_arguments(updates: int) -> dict[str, Any]:
+    """Return what every way to tune the miniature has in common.
+
+    Args:
+        updates (`int`): Updates of the LoRA.
+
+    Returns:
+        `dict[str, Any]`: arguments of [`DRaFTVConfig`], all of which [`InstructVideoConfig`] takes too.
+    """
+    return {
+        "max_steps": updates,
+        "learning_rate": LEARNING_RATE,
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": max(1, updates // 10),
+        "num_inference_steps": NUM_INFERENCE_STEPS,
+        "guidance_scale": GUIDANCE_SCALE,
+        **SIZE,
+        "reward_augmentation": AUGMENTATION,
+        "checkpointing": "none",
+        "report_to": "none",
+        "use_cpu": True,
+    }
+
+
+def lora_config(rank: int = LORA_RANK) -> LoraConfig:
+    """Return the LoRA: on the query, key, value and output projections of all attention.
+
+    Args:
+        rank (`int`): Its rank, and its scale.
+
+    Returns:
+        `LoraConfig`
+    """
+    return LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
