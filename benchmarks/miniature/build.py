@@ -62,7 +62,7 @@ class Settings:
 
     generator: GeneratorSettings = GeneratorSettings()
     image_reward_steps: int = 2_000
-    num_train_items: int = 384
+    num_train_items: int = 320
     num_rendered_items: int = 6_000
     num_validation_items: int = 96
     epochs: int = 6

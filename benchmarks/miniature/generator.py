@@ -62,10 +62,10 @@ class GeneratorSettings:
         seed (`int`): Of everything that is drawn.
     """
 
-    num_clips: int = 12_000
+    num_clips: int = 10_000
     autoencoder_steps: int = 900
     text_steps: int = 300
-    denoiser_steps: int = 3_600
+    denoiser_steps: int = 3_000
     seed: int = 0
 
 

@@ -8,7 +8,7 @@ import torch
 
 from videorm_hf.miniature.clips import SIDE, plan, render
 from videorm_hf.miniature.faults import CONTENT_FAULTS, FAULTS, render_with_fault
-from videorm_hf.miniature.judge import judge, measure
+from videorm_hf.miniature.judge import _motion, judge, measure
 from videorm_hf.miniature.scenes import Scene, Thing, random_scene, write_prompt
 from videorm_hf.models.videorm.video_decoding_videorm import read_frames
 from videorm_hf.videoprefer.video_io import write_video
@@ -86,6 +86,14 @@ def test_an_empty_clip_and_a_thing_too_many() -> None:
     two = Scene((Thing("circle", "red", "small", "still"), Thing("square", "blue", "small", "still")), "black")
     claims = judge(render(two, rng), "a red ball rests").claims
     assert claims.pop("number of things") is False and all(claims.values())
+
+
+def test_areas_without_any_trend_are_no_growth() -> None:
+    # Of a real clip: the same areas backwards, so their trend is zero to the last bit.
+    half = np.array([0.08813728787973976, 0.08818961444023286, 0.08820133951632043, 0.09047008720402636])
+    areas = np.concatenate([half, half[::-1]])
+    time = np.linspace(0, 1, len(areas))
+    assert _motion(time, np.full((len(areas), 2), 0.5), areas)[:2] == ("still", None)
 
 
 def test_noise_without_anything_is_rated_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:

@@ -305,7 +305,7 @@ def _motion(time: np.ndarray, path: np.ndarray, areas: np.ndarray) -> tuple[str,
     if height > _STILL:
         explained.append((bounce, "bouncing", None))
     best = min(explained, default=(math.inf, "still", None))
-    growth = float(np.exp(np.polynomial.Polynomial.fit(time, np.log(areas), 1).convert().coef[1]))
+    growth = float(np.exp(np.polyfit(time, np.log(areas), 1)[0]))
     # A motion must explain most of what a thing does; else it stands, or trembles, where it is.
     if rest < _STILL / 2 or best[0] > 0.5 * rest:
         return ("growing" if growth > math.sqrt(GROWTH) else "still"), None, rest
