@@ -28,11 +28,11 @@ class Settings:
         judged (`Judged`): The test prompts.
     """
 
-    tuning: Tuning = Tuning(steps=40, sampling=Sampling(20))
+    tuning: Tuning = Tuning(steps=30, sampling=Sampling(20))
     last: tuple[int, ...] = (1, 5, 10)
     spread: tuple[int, ...] = (1, 5)
     random: tuple[int, ...] = ()
-    judged: Judged = Judged(num_prompts=80)
+    judged: Judged = Judged(num_prompts=64)
 
 
 def cells(settings: Settings) -> dict[str, Tuning]:

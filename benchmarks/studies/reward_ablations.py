@@ -60,8 +60,8 @@ class Settings:
         judge (`ChatJudge`): Who has rated.
     """
 
-    num_items: int = 300
-    num_people_items: int = 80
+    num_items: int = 240
+    num_people_items: int = 64
     people_noise: float = 0.8
     steps: int = 300
     batch_size: int = 16

@@ -190,24 +190,16 @@ class DRaFTVTrainer(ResumableTrainer):
 
         Args:
             resume_from_checkpoint (`str` or `bool`, *optional*):
-                A checkpoint's folder; or True for the newest in `output_dir` that was written to its end.
+                A checkpoint's folder; or True for the newest in `output_dir` that was written to its end, which raises
+                a ValueError where there is none.
             kwargs:
                 As for Trainer.
 
         Returns:
             `TrainOutput`: as Trainer's.
-
-        Raises:
-            ValueError: If it is True and there is no complete checkpoint.
         """
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = CHECKPOINT.last_complete(self.args.output_dir or ".")
-            if resume_from_checkpoint is None:
-                raise ValueError(
-                    f"resume_from_checkpoint=True expects a complete checkpoint in {self.args.output_dir}: found "
-                    "none. Leave it out to start from the beginning."
-                )
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        checkpoint = CHECKPOINT.find(resume_from_checkpoint, self.args.output_dir)
+        return super().train(resume_from_checkpoint=checkpoint, **kwargs)
 
     def training_step(
         self,

@@ -51,6 +51,31 @@ class CheckpointFiles:
             logger.warning("Skipping %s, which is incomplete: missing or cut short are %s.", path, missing)
         return None
 
+    def find(self, resume_from_checkpoint: str | bool | None, output_dir: str | os.PathLike[str] | None) -> str | None:
+        """Say which checkpoint a run goes on from.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*):
+                As a trainer's `train` takes it: a checkpoint's folder, or True for the newest complete one.
+            output_dir (`str` or `os.PathLike`, *optional*):
+                The run's folder; by default the current one.
+
+        Returns:
+            `str`: the checkpoint's folder, or None to start from the beginning.
+
+        Raises:
+            ValueError: If it is True and there is no complete checkpoint.
+        """
+        if resume_from_checkpoint is not True:
+            return resume_from_checkpoint or None
+        checkpoint = self.last_complete(output_dir or ".")
+        if checkpoint is None:
+            raise ValueError(
+                f"resume_from_checkpoint=True expects a complete checkpoint in {output_dir}: found none. Leave it out "
+                "to start from the beginning."
+            )
+        return checkpoint
+
     def missing(self, checkpoint: str | os.PathLike[str]) -> list[str]:
         """List what a checkpoint lacks for an exact resumption.
 

@@ -417,17 +417,11 @@ class VideoRewardTrainer(ResumableTrainer):
         """
         if self.train_dataset is None:
             raise ValueError("train() needs a train_dataset: got None.")
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = CHECKPOINT.last_complete(self.args.output_dir)
-            if resume_from_checkpoint is None:
-                raise ValueError(
-                    f"resume_from_checkpoint=True expects a complete checkpoint in {self.args.output_dir}: found "
-                    "none. Leave it out to start from the beginning."
-                )
-        if resume_from_checkpoint and self._is_finished(resume_from_checkpoint):
+        checkpoint = CHECKPOINT.find(resume_from_checkpoint, self.args.output_dir)
+        if checkpoint is not None and self._is_finished(checkpoint):
             return TrainOutput(self.state.global_step, 0.0, {})
         self._forget_sums()
-        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         loss = pair_metrics(self._run_sums).get("loss", math.nan)
         if math.isnan(loss) and self.bad_clips:
             named = ", ".join(f"{name} ({reason})" for name, reason in list(self.bad_clips.items())[:5])
