@@ -28,7 +28,7 @@ import torch
 
 from benchmarks.miniature.generator import GeneratorSettings, build_generator
 from benchmarks.miniature.preferences import make_items, make_rendered_items
-from benchmarks.miniature.reward import build_image_reward, soften_head, train_video_reward
+from benchmarks.miniature.reward import build_image_reward, head_trainer, soften_head, train_video_reward
 from benchmarks.studies.image_reward import load_image_reward, load_videorm
 from benchmarks.studies.known_pairs import GROUPS, make_pairs
 from benchmarks.studies.world import Sampling, held_out_prompts, load_generator, sample_clips, score_clips, truths_of
@@ -63,9 +63,9 @@ class Settings:
     generator: GeneratorSettings = GeneratorSettings()
     image_reward_steps: int = 2_000
     num_train_items: int = 320
-    num_rendered_items: int = 6_000
+    num_rendered_items: int = 10_000
     num_validation_items: int = 96
-    epochs: int = 6
+    epochs: int = 4
     num_test_items: int = 96
     num_known_pairs: int = 150
     num_prompts: int = 96
@@ -108,10 +108,11 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
     }
     with ProcessPoolExecutor(2, get_context("spawn"), initializer=_one_thread) as pool, _one_thread_here():
         futures = {name: pool.submit(_part, work / name, *part) for name, part in parts.items()}
+        log = {"image-reward": futures["image-reward"].result()}
         sets: list[Future[list[Item]]] = []
-        if not _facts(work / "temporal-head").exists():
-            sets.append(pool.submit(make_rendered_items, settings.num_rendered_items, "train", settings.seed))
-        log = {name: future.result() for name, future in futures.items()}
+        if not _facts(work / "temporal-head").exists():  # while the generator goes on training
+            sets.append(pool.submit(_rendered_items, work, settings))
+        log["t2v-mini"] = futures["t2v-mini"].result()
         generate = partial(pool.submit, _generated_items, work / "t2v-mini")
         if sets:
             sets.append(generate(settings.num_train_items, "train", settings.seed))
@@ -198,6 +199,13 @@ def _facts(folder: Path) -> Path:
 def _generated_items(generator: Path, num_items: int, split: str, seed: int) -> list[Item]:
     """Make items of one split in a process of the pool."""
     return make_items(load_generator(generator), num_items, split, seed)
+
+
+def _rendered_items(work: Path, settings: Settings) -> list[Item]:
+    """Make rendered items, and the features of their clips for the training of the temporal head, in the pool."""
+    items = make_rendered_items(settings.num_rendered_items, "train", settings.seed)
+    head_trainer(work / "temporal-head", work / "image-reward", items, items[:1], settings.epochs, settings.seed)
+    return items
 
 
 def _item_rows(reward: Reward, items: list[Item]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ SEEN = ("color", "shape", "size", "background", "place")
 PROMPTS_PER_STEP = 32
 # Strengths of the temporal head that are tried, and the share of content pairs that it may cost.
 STRENGTHS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-CONTENT_LOSS = 0.02
+CONTENT_LOSS = 0.01
 
 
 def build_tokenizer(seed: int) -> CLIPTokenizer:
@@ -298,6 +298,20 @@ def train_video_reward(
     Returns:
         `dict[str, object]`: the loss and the accuracy on the validation pairs of each epoch.
     """
+    trainer = head_trainer(folder, image_reward, train_items, validation_items, epochs, seed)
+    trainer.train()
+    trainer.save_model(str(folder))
+    history = trainer.state.log_history
+    return {
+        "loss": [entry["loss"] for entry in history if "loss" in entry],
+        "accuracy": [entry["eval_accuracy"] for entry in history if "eval_accuracy" in entry],
+    }
+
+
+def head_trainer(
+    folder: Path, image_reward: Path, train_items: list[Item], validation_items: list[Item], epochs: int, seed: int
+) -> VideoRewardTrainer:
+    """Build the trainer of [`train_video_reward`], which computes the features of all items, or finds them."""
     args = VideoRewardConfig(
         output_dir=str(folder.with_name(f"{folder.name}-training")),
         trainable="temporal",
@@ -318,14 +332,7 @@ def train_video_reward(
         use_cpu=True,
         report_to="none",
     )
-    trainer = VideoRewardTrainer(str(image_reward), args, train_dataset=train_items, eval_dataset=validation_items)
-    trainer.train()
-    trainer.save_model(str(folder))
-    history = trainer.state.log_history
-    return {
-        "loss": [entry["loss"] for entry in history if "loss" in entry],
-        "accuracy": [entry["eval_accuracy"] for entry in history if "eval_accuracy" in entry],
-    }
+    return VideoRewardTrainer(str(image_reward), args, train_dataset=train_items, eval_dataset=validation_items)
 
 
 @torch.no_grad()
@@ -333,7 +340,7 @@ def soften_head(folder: Path, trained: Path, num_pairs: int, seed: int) -> dict[
     """Weaken a trained temporal head until it has forgotten nothing of what single frames told, and save the model.
 
     The head's gate is scaled to the largest strength at which, on pairs of the validation split whose worse clip shows
-    the wrong colour or shape, no more than 2 points of accuracy are lost to the closed gate. Source: interpolation
+    the wrong colour or shape, no more than one point of accuracy is lost to the closed gate. Source: interpolation
     between a model and what it was tuned from, Wortsman et al. 2022 (WiSE-FT, arXiv 2109.01903).
 
     Args:
