@@ -12,7 +12,7 @@ from videorm_hf.miniature.clips import NUM_FRAMES, SIDE
 NUM_INFERENCE_STEPS = 10
 GUIDANCE_SCALE = 3.0
 # What else the pipeline is called with.
-SIZE = {"height": SIDE, "width": SIDE}
+SIZE: dict[str, Any] = {"height": SIDE, "width": SIDE}
 PIPELINE_KWARGS: dict[str, Any] = {"video_length": NUM_FRAMES, "clean_caption": False}
 LEARNING_RATE = 1.5e-3
 NUM_UPDATES = 80
