@@ -7,6 +7,7 @@ from typing import Any
 
 from peft import LoraConfig
 
+from draftv_trainer.lora import default_lora_config
 from videorm_hf.miniature.clips import NUM_FRAMES, SIDE
 
 NUM_INFERENCE_STEPS = 10
@@ -53,4 +54,4 @@ def lora_config(rank: int = LORA_RANK) -> LoraConfig:
     Returns:
         `LoraConfig`
     """
-    return LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
+    return LoraConfig(r=rank, lora_alpha=rank, target_modules=default_lora_config().target_modules)
