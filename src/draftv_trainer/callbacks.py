@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -121,7 +122,7 @@ class SampleVideosCallback(TrainerCallback):
             falls = find_falls(self.start, scores, args.guard_tolerance)
             if falls:
                 control.should_training_stop = True
-                before, now = _mean(self.start[TRAINED_REWARD]), _mean(scores[TRAINED_REWARD])
+                before, now = fmean(self.start[TRAINED_REWARD]), fmean(scores[TRAINED_REWARD])
                 logger.error(
                     "Stopping at step %d: %s, while the trained reward rose from %.4g to %.4g on the same prompts: it "
                     "is being exploited. Use an earlier checkpoint or a smaller lora_scale; train with "
@@ -150,7 +151,7 @@ class SampleVideosCallback(TrainerCallback):
         scores_by_name = {name: [by_position[position][1][name] for position in positions] for name in names}
         # Logging takes back the order to log this step's loss: give it again.
         should_log = self.trainer.control.should_log
-        self.trainer.log({f"monitor/{name}": _mean(values) for name, values in scores_by_name.items()})
+        self.trainer.log({f"monitor/{name}": fmean(values) for name, values in scores_by_name.items()})
         self.trainer.control.should_log = should_log
         return scores_by_name
 
@@ -278,8 +279,3 @@ class RewardProgressCallback(ProgressCallback):
         super().on_log(args, state, control, logs=logs, **kwargs)
         if self.training_bar is not None and logs is not None and "reward" in logs:
             self.training_bar.set_postfix(reward=f"{logs['reward']:.4g}")
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Return the mean."""
-    return sum(values) / len(values)

@@ -7,11 +7,10 @@ percentile bootstrap after Efron and Tibshirani 1993, Sec. 13.3.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from math import comb
 from typing import Any, Literal
 
 import numpy as np
+from scipy.stats import binomtest
 
 Outcome = Literal["win", "tie", "lose"]
 CONFIDENCE = 0.95
@@ -102,9 +101,7 @@ def sign_test(wins: int, losses: int) -> float:
     Returns:
         `float`: in `(0, 1]`; 1 where there are no votes.
     """
-    votes = wins + losses
-    tail = sum(comb(votes, count) for count in range(min(wins, losses) + 1))
-    return float(min(Fraction(1), Fraction(2 * tail, 2**votes)))
+    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
 def compare_rewards(

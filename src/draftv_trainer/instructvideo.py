@@ -9,6 +9,7 @@ Layouts: frames_BTCHW has axes batch, time, channel, height, width; latents_BCTH
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from draftv_trainer.rollout import RewardRollout, SamplingSettings
 from videorm_hf.models.videorm.video_decoding_videorm import read_frames
 
 Clip: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
+
+# These look up what a step needs by its timestep alone, so that steps can be left out.
+SCHEDULERS = (DDIMScheduler, CogVideoXDDIMScheduler)
 
 
 @dataclass
@@ -109,7 +113,7 @@ class InstructVideoRollout(RewardRollout):
         num_edit_steps: int,
     ) -> None:
         super().__init__(pipe, denoiser, terms, settings)
-        for name, kinds in (("scheduler", tuple(_LATE)), ("vae", (AutoencoderKL,))):
+        for name, kinds in (("scheduler", SCHEDULERS), ("vae", (AutoencoderKL,))):
             if not isinstance(pipe.components.get(name), kinds):
                 wanted = " or ".join(kind.__name__ for kind in kinds)
                 raise ValueError(
@@ -157,53 +161,32 @@ class InstructVideoRollout(RewardRollout):
                 self.settings = settings
 
 
-class _LastSteps(SchedulerMixin):
-    """Announces and takes only the last of a scheduler's steps."""
-
-    num_last_steps = 1
-    timesteps: torch.Tensor
-
-    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
-        """Set the timesteps of `num_inference_steps` steps and keep the last `num_last_steps`.
-
-        Args:
-            num_inference_steps (`int`):
-                Number of steps of the whole trajectory, which the distance of the steps depends on.
-            device (`str` or `torch.device`, *optional*):
-                Where the timesteps lie.
-        """
-        super().set_timesteps(num_inference_steps, device)
-        self.timesteps = self.timesteps[-self.num_last_steps :]
-
-
-class LateDDIMScheduler(_LastSteps, DDIMScheduler):
-    """DDIM that announces and takes only the last of its steps."""
-
-
-class LateCogVideoXDDIMScheduler(_LastSteps, CogVideoXDDIMScheduler):
-    """DDIM with a shifted schedule that announces and takes only the last of its steps."""
-
-
-_LATE = {DDIMScheduler: LateDDIMScheduler, CogVideoXDDIMScheduler: LateCogVideoXDDIMScheduler}
-
-
 @contextmanager
-def starting_late(pipe: DiffusionPipeline, num_last_steps: int) -> Iterator[_LastSteps]:
+def starting_late(pipe: DiffusionPipeline, num_last_steps: int) -> Iterator[SchedulerMixin]:
     """Let calls of the pipeline begin `num_last_steps` before the end of their trajectory.
 
     Args:
         pipe (`DiffusionPipeline`):
-            A pipeline with a `DDIMScheduler` or a `CogVideoXDDIMScheduler`, which it has again afterwards.
+            A pipeline with one of `SCHEDULERS`, which it has again afterwards.
         num_last_steps (`int`):
             At least 1.
 
     Yields:
-        `LateDDIMScheduler` or `LateCogVideoXDDIMScheduler`: the scheduler that the pipeline has meanwhile.
+        `SchedulerMixin`: the scheduler that the pipeline has meanwhile, of a class that extends its own.
     """
     scheduler = pipe.scheduler
-    late = next(late for kind, late in _LATE.items() if isinstance(scheduler, kind)).from_config(scheduler.config)
-    late.num_last_steps = num_last_steps
-    pipe.scheduler = late
+    # A class, for whoever copies or wraps the scheduler asks its class for the method.
+    kind: Any = type(scheduler)
+
+    class Late(kind):
+        timesteps: torch.Tensor
+
+        @functools.wraps(kind.set_timesteps)
+        def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+            super().set_timesteps(*args, **kwargs)
+            self.timesteps = self.timesteps[-num_last_steps:]
+
+    pipe.scheduler = late = Late.from_config(scheduler.config)
     try:
         yield late
     finally:

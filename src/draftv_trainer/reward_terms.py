@@ -3,8 +3,6 @@
 Source: the DRaFT-V objective (Wu et al. 2024, Sec. 3.3): maximise the reward of the sampled clip.
 """
 
-import functools
-import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import Any
 
 import torch
 
-from videorm_hf.rewards import Reward
+from videorm_hf.rewards.function import reward_name, taken_columns
 
 RewardFunction = Callable[..., torch.Tensor]
 
@@ -105,31 +103,11 @@ def make_reward_terms(functions: Sequence[RewardFunction], weights: Sequence[flo
                 "reward_funcs must hold callables (frames, prompts, **columns) -> (batch,), paths of VIDEORM folders, "
                 f"or names with weights (`hps_v2:PATH`): got {type(function).__name__}."
             )
-        name = _reward_name(function)
+        name = reward_name(function)
         earlier = sum(re.fullmatch(rf"{re.escape(name)}(_\d+)?", term.name) is not None for term in terms)
         name = f"{name}_{earlier + 1}" if earlier else name
-        terms.append(RewardTerm(name, function, float(weight), _accepted_columns(function)))
+        terms.append(RewardTerm(name, function, float(weight), taken_columns(function)))
     return terms
-
-
-def _reward_name(function: RewardFunction) -> str:
-    """Return a reward's own name, a function's name, or the class name of any other callable."""
-    if isinstance(function, Reward):
-        return function.name
-    if isinstance(function, functools.partial):
-        return _reward_name(function.func)
-    if inspect.isroutine(function):
-        return function.__name__
-    return type(function).__name__
-
-
-def _accepted_columns(function: RewardFunction) -> frozenset[str] | None:
-    """Return the names of the columns a reward takes, or None when it takes any."""
-    signature = inspect.signature(function.forward if isinstance(function, torch.nn.Module) else function)
-    parameters = list(signature.parameters.values())
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return frozenset(parameter.name for parameter in parameters[2:])
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from typing import Any
 
 from peft import LoraConfig
 
+from draftv_trainer.lora import default_lora_config
 from videorm_hf.miniature.clips import NUM_FRAMES, SIDE
 
 NUM_INFERENCE_STEPS = 10
 GUIDANCE_SCALE = 3.0
 # What else the pipeline is called with.
-SIZE = {"height": SIDE, "width": SIDE}
+SIZE: dict[str, Any] = {"height": SIDE, "width": SIDE}
 PIPELINE_KWARGS: dict[str, Any] = {"video_length": NUM_FRAMES, "clean_caption": False}
 LEARNING_RATE = 1.5e-3
 NUM_UPDATES = 80
@@ -53,4 +54,4 @@ def lora_config(rank: int = LORA_RANK) -> LoraConfig:
     Returns:
         `LoraConfig`
     """
-    return LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
+    return LoraConfig(r=rank, lora_alpha=rank, target_modules=default_lora_config().target_modules)

@@ -1,10 +1,10 @@
 """Opinions on videos, from judges or people: ratings of one video each, or comparisons of two."""
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from videorm_hf.annotation.types import Choice
@@ -112,7 +112,7 @@ def opinions_of_votes(votes: Iterable[LabelledPair], name: str, dimension: str) 
     for vote in votes:
         pair, values = _ordered(vote.item_id, vote.a_id, vote.b_id, (vote.human_a, vote.human_b))
         found.setdefault(pair, []).append(values)
-    means = {pair: (_mean(a for a, _ in each), _mean(b for _, b in each)) for pair, each in found.items()}
+    means = {pair: (fmean(a for a, _ in each), fmean(b for _, b in each)) for pair, each in found.items()}
     return Opinions(name, dimension, {}, means)
 
 
@@ -172,7 +172,7 @@ def _ratings(path: Path, records: Mapping[tuple[str, ...], dict[str, Any]], num_
             raise ValueError(
                 f"{path}: {item_id}/{candidate_id} has the rating {answer!r}, which is no number"
             ) from None
-    return {video: _mean(values) for video, values in found.items() if len(values) == num_dimensions}
+    return {video: fmean(values) for video, values in found.items() if len(values) == num_dimensions}
 
 
 def _opinions_of_verdicts(
@@ -204,7 +204,3 @@ def _answer(row: Mapping[str, Any]) -> Any:
 
 def _ordered(item_id: str, a: str, b: str, values: tuple[float, float]) -> tuple[Pair, tuple[float, float]]:
     return ((item_id, a, b), values) if a < b else ((item_id, b, a), values[::-1])
-
-
-def _mean(values: Iterable[float]) -> float:
-    return statistics.fmean(values)

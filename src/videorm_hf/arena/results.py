@@ -16,7 +16,7 @@ from videorm_hf.annotation.opinions import opinions_of_votes
 from videorm_hf.arena.duels import Duel
 from videorm_hf.arena.votes import Vote
 from videorm_hf.evaluation.labels import LabelledPair
-from videorm_hf.evaluation.metrics import mean_interval
+from videorm_hf.evaluation.metrics import are_tied, mean_interval
 
 DIMENSION = "overall"
 
@@ -176,7 +176,7 @@ def _against_others(rater: str, votes: Sequence[Vote], pairs: Sequence[LabelledP
     mine = [pair for vote, pair in zip(votes, pairs, strict=True) if vote.rater == rater]
     others = [pair for vote, pair in zip(votes, pairs, strict=True) if vote.rater != rater]
     reference = opinions_of_votes(others, "all others", DIMENSION)
-    decided = {key for key, (a, b) in reference.pairs.items() if a != b}
+    decided = {key for key, (a, b) in reference.pairs.items() if not are_tied(a, b)}
     judge = opinions_of_votes(mine, rater, DIMENSION)
     return measure_agreement(judge, reference) if decided & judge.pairs.keys() else None
 

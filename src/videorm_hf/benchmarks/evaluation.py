@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +66,8 @@ class RewardScores:
     @property
     def failure_counts(self) -> dict[str, int]:
         """Number of unaltered videos without a score, by reason, the most frequent first."""
-        reasons = [self.failures[request].reason for request in self.requests.values() if request in self.failures]
-        return {reason: reasons.count(reason) for reason in sorted(set(reasons), key=reasons.count, reverse=True)}
+        failed = (self.failures[request] for request in self.requests.values() if request in self.failures)
+        return dict(Counter(failure.reason for failure in failed).most_common())
 
 
 def evaluate_rewards(

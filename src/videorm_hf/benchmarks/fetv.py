@@ -10,7 +10,6 @@ import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -22,6 +21,7 @@ from videorm_hf.benchmarks.benchmark import (
     find_file,
     first_existing,
 )
+from videorm_hf.scoring.tables import read_json_lines
 from videorm_hf.videoprefer.items import Candidate, Item
 
 INFO = BenchmarkInfo(
@@ -79,12 +79,12 @@ def load(path: Path) -> Benchmark:
 
 def _read_official(path: Path, files: list[Path]) -> Iterator[_Rating]:
     """Read the authors' files: a line `{number: {"video_id": ..., dimension: rating, ...}}` for each video."""
-    prompts = _read_lines(find_file(path, ("fetv_data.json",), INFO))
+    prompts = read_json_lines(find_file(path, ("fetv_data.json",), INFO))
     for file in files:
         model = file.stem.removeprefix("manual_eval_results_")
         if model not in _MODELS:
             raise ValueError(f"{file} is of an unknown model; known are {', '.join(_MODELS)}.")
-        for line, entry in enumerate(_read_lines(file), start=1):
+        for line, entry in enumerate(read_json_lines(file), start=1):
             ((number, rated),) = entry.items()
             place = f"{file}, line {line}"
             if not number.isdigit() or int(number) >= len(prompts):
@@ -108,7 +108,7 @@ def _read_table(file: Path) -> Iterator[_Rating]:
 
 def _read_clips(file: Path) -> Iterator[_Rating]:
     """Read the clips of groups `fetv_*`; their labels hold a list of the raters' ratings a dimension."""
-    for line, row in enumerate(_read_lines(file), start=1):
+    for line, row in enumerate(read_json_lines(file), start=1):
         group = row.get("group_id") or ""
         if not group.startswith("fetv_"):
             continue
@@ -163,14 +163,3 @@ def _read_metrics(folder: Path) -> dict[str, dict[tuple[str, str], float]]:
             column = metrics.setdefault(file.parent.name, {})
             column |= {(number, titles[model]): float(value) for number, value in values.items()}
     return metrics
-
-
-def _read_lines(file: Path) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{file}, line {number} is not JSON: {error}") from error
-    return rows

@@ -33,7 +33,7 @@ def build(
     """
     from videorm_hf.videoprefer.builder import VideoPrefer
     from videorm_hf.videoprefer.features import VIEWS
-    from videorm_hf.videoprefer.splits import assign_splits, write_splits
+    from videorm_hf.videoprefer.splits import SPLITS_FILE, assign_splits, write_splits
     from videorm_hf.videoprefer.working_folder import WorkingFolder
 
     logging.basicConfig(level=logging.ERROR)
@@ -54,7 +54,7 @@ def build(
     except (ValueError, OSError) as error:
         raise options.fail(error) from error
     split_of = assign_splits(WorkingFolder(folder, ()).prompts(), builder.config.fractions, seed)
-    write_splits(output / "splits.json", split_of, builder.config.fractions, seed)
+    write_splits(output / SPLITS_FILE, split_of, builder.config.fractions, seed)
     builder.report.write(output / "report.json")
     typer.echo(f"written to {output}")
     options.finish(builder.report)

@@ -73,6 +73,7 @@ def stats(
 
 def _rows_of(name: str, benchmark: "Benchmark") -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return a labelled set's rows: of ratings as ours, of votes with the votes as pairs."""
+    from videorm_hf.evaluation.metrics import are_tied
     from videorm_hf.videoprefer.statistics import compute_statistics
 
     facts = compute_statistics(benchmark.items)
@@ -81,7 +82,7 @@ def _rows_of(name: str, benchmark: "Benchmark") -> tuple[list[dict[str, Any]], l
     rows = []
     for dimension in benchmark.dimensions:
         votes = benchmark.pairs(dimension)
-        ties = sum(vote.human_a == vote.human_b for vote in votes)
+        ties = sum(bool(are_tied(vote.human_a, vote.human_b)) for vote in votes)
         row = {"set": name, "items": facts.num_items, "videos": facts.num_videos, "dimension": dimension}
         rows.append(row | {"pairs": len(votes) - ties, "ties": ties, "tie rate": ties / len(votes)})
     return rows, []

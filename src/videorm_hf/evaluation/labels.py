@@ -1,12 +1,11 @@
 """LabelledPair: two videos of one prompt as people compare them, from ratings or from votes."""
 
 import itertools
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from videorm_hf.videoprefer.items import Item
-from videorm_hf.videoprefer.pairs import MEAN, rated_dimensions
+from videorm_hf.videoprefer.pairs import MEAN, candidate_ratings
 
 
 @dataclass(frozen=True)
@@ -32,23 +31,8 @@ class LabelledPair:
     human_b: float
 
 
-def human_ratings(item: Item, dimension: str = MEAN) -> dict[str, float]:
-    """Return what people gave each candidate of an item.
-
-    Args:
-        item ([`Item`]): A prompt with its rated videos.
-        dimension (`str`, defaults to `"mean"`): One dimension, or the mean of all that the item is rated in.
-
-    Returns:
-        `dict[str, float]`: `candidate_id` to rating; candidates without it (for `"mean"`: without one of those that
-        the item is rated in) are absent.
-    """
-    dimensions = rated_dimensions(item) if dimension == MEAN else (dimension,)
-    return {
-        candidate.candidate_id: statistics.fmean(candidate.ratings[name] for name in dimensions)
-        for candidate in item.candidates
-        if dimensions and all(name in candidate.ratings for name in dimensions)
-    }
+# In a labelled set the ratings are people's.
+human_ratings = candidate_ratings
 
 
 def pairs_of_items(items: Iterable[Item], dimension: str = MEAN) -> list[LabelledPair]:
@@ -56,7 +40,7 @@ def pairs_of_items(items: Iterable[Item], dimension: str = MEAN) -> list[Labelle
 
     Args:
         items (`Iterable[Item]`): Prompts with rated videos.
-        dimension (`str`, defaults to `"mean"`): See [`human_ratings`].
+        dimension (`str`, defaults to `"mean"`): See [`candidate_ratings`].
 
     Returns:
         `list[LabelledPair]`: in the order of items and candidates.

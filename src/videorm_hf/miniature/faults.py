@@ -47,7 +47,7 @@ def render_with_fault(
 
 
 def _jittered(track: Track, strength: float, rng: np.random.Generator) -> Track:
-    """Let a thing tremble: up to a tenth of the side, drawn anew in every frame."""
+    """Let a thing tremble: by normal noise of at most 0.07 of the side, drawn anew in every frame."""
     return Track(track.centers + strength * 0.07 * rng.standard_normal(track.centers.shape), track.areas)
 
 

@@ -55,7 +55,7 @@ class Measurement:
     """A clip as it was measured.
 
     Args:
-        things (`tuple[Measured, ...]`): Found things, larger ones first.
+        things (`tuple[Measured, ...]`): Found things, those that most frames show first.
         background (`str`): Nearest of `BACKGROUNDS`.
         background_flicker (`float`): Standard deviation over time of the background's level, of 255.
         noise (`float`): Root mean square deviation of the background's pixels from its level, of 255.

@@ -49,10 +49,8 @@ class ConversionReport:
             The folder that was written.
         num_source_tensors (`int`):
             Tensors read; every one of them went into the model.
-        num_converted_tensors (`int`):
-            Tensors of the model that hold the source's numbers. More than were read where fused attention was split.
         num_converted_parameters (`int`):
-            Numbers in them.
+            Numbers in the tensors that were taken over.
         fresh_parameters (`tuple[str, ...]`):
             Names of the parameters that are new: the temporal head's, and no others.
         num_fresh_parameters (`int`):
@@ -74,7 +72,6 @@ class ConversionReport:
     architecture: str
     out: Path
     num_source_tensors: int
-    num_converted_tensors: int
     num_converted_parameters: int
     fresh_parameters: tuple[str, ...]
     num_fresh_parameters: int
@@ -158,7 +155,6 @@ def convert_checkpoint(
         architecture=clip.architecture,
         out=out,
         num_source_tensors=clip.num_source_tensors,
-        num_converted_tensors=len(clip.state_dict),
         num_converted_parameters=sum(tensor.numel() for tensor in clip.state_dict.values()),
         fresh_parameters=fresh,
         num_fresh_parameters=sum(parameter.numel() for name, parameter in model.named_parameters() if name in fresh),

@@ -5,9 +5,10 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import constants
 
@@ -52,6 +53,20 @@ def find_source(source: str | os.PathLike[str], meaning: str, files: Sequence[st
             f"from {os.getcwd()}."
         )
     return word
+
+
+def hub_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose of a model's `from_pretrained` arguments those that its configuration and processor take too.
+
+    Args:
+        arguments (`Mapping[str, Any]`):
+            What was given.
+
+    Returns:
+        `dict[str, Any]`: where to look for the files, and with which rights.
+    """
+    names = ("cache_dir", "revision", "token", "trust_remote_code")
+    return {name: arguments[name] for name in names if name in arguments}
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """FunctionReward: a plain function of frames and prompts as a reward; how `load_reward` finds one of one's own."""
 
+import functools
 import importlib
 import inspect
 import os
@@ -37,8 +38,7 @@ class FunctionReward(Reward):
     def __init__(self, function: VideoFunction, name: str | None = None) -> None:
         super().__init__()
         self.function = function
-        own_name = function.__name__ if inspect.isroutine(function) else type(function).__name__
-        self._name = own_name if name is None else name
+        self._name = reward_name(function) if name is None else name
 
     @property
     def name(self) -> str:
@@ -48,13 +48,27 @@ class FunctionReward(Reward):
     def forward(self, frames: torch.Tensor, prompts: list[str], **columns: Any) -> torch.Tensor:
         """Score videos; see [`Reward`]."""
         check_videos(frames, prompts)
-        function = self.function
-        parameters = inspect.signature(
-            function.forward if isinstance(function, torch.nn.Module) else function
-        ).parameters
-        takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-        chosen = {key: value for key, value in columns.items() if takes_all or key in list(parameters)[2:]}
-        return function(frames, prompts, **chosen)
+        taken = taken_columns(self.function)
+        chosen = {key: value for key, value in columns.items() if taken is None or key in taken}
+        return self.function(frames, prompts, **chosen)
+
+
+def reward_name(function: VideoFunction) -> str:
+    """Return a reward's own name, a function's name, or the class name of any other callable."""
+    if isinstance(function, Reward):
+        return function.name
+    if isinstance(function, functools.partial):
+        return reward_name(function.func)
+    return function.__name__ if inspect.isroutine(function) else type(function).__name__
+
+
+def taken_columns(function: VideoFunction) -> frozenset[str] | None:
+    """Return the names of the data set's columns that a reward takes, or `None` when it takes any."""
+    signature = inspect.signature(function.forward if isinstance(function, torch.nn.Module) else function)
+    parameters = list(signature.parameters.values())
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(parameter.name for parameter in parameters[2:])
 
 
 def import_reward(module_name: str, name: str) -> Reward:

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from videorm_hf.models.sources import VIDEORM_FILES, find_source, loading
+from videorm_hf.models.sources import VIDEORM_FILES, find_source, hub_arguments, loading
 from videorm_hf.rewards.aesthetic import AestheticReward
 from videorm_hf.rewards.base import Reward
 from videorm_hf.rewards.clip import CLIPScoreReward, HPSv2Reward, PickScoreReward
@@ -72,9 +72,8 @@ def load_reward(spec: str | os.PathLike[str], **kwargs: Any) -> Reward:
 def _load_videorm(source: str, **kwargs: Any) -> Reward:
     """Load a VIDEORM on CLIP or on ImageReward, whichever the folder holds."""
     source = find_source(source, "A VIDEORM", VIDEORM_FILES)
-    hub_kwargs = {key: kwargs[key] for key in ("cache_dir", "revision", "token", "trust_remote_code") if key in kwargs}
     with loading(source):
-        is_blip = AutoConfig.from_pretrained(source, **hub_kwargs).model_type == "videorm_blip"
+        is_blip = AutoConfig.from_pretrained(source, **hub_arguments(kwargs)).model_type == "videorm_blip"
     return (VideoRMBlipReward if is_blip else VideoRMReward).from_pretrained(source, **kwargs)
 
 

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 from typing_extensions import Self
 
+from videorm_hf.models.sources import hub_arguments
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.rewards.base import Reward, check_videos, frames_to_score
@@ -64,10 +65,8 @@ class VideoRMReward(Reward):
                 f"{str(pretrained_model_name_or_path)!r} holds a {model.config.model_type!r} model, expected a "
                 "VIDEORM. Convert CLIP-like checkpoints with `videorm convert SOURCE OUT`."
             )
-        hub_kwargs = {
-            key: kwargs[key] for key in ("cache_dir", "revision", "token", "trust_remote_code") if key in kwargs
-        }
-        return cls(model, AutoProcessor.from_pretrained(pretrained_model_name_or_path, **hub_kwargs), num_frames)
+        processor = AutoProcessor.from_pretrained(pretrained_model_name_or_path, **hub_arguments(kwargs))
+        return cls(model, processor, num_frames)
 
     @property
     def name(self) -> str:

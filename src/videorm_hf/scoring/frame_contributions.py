@@ -20,6 +20,7 @@ from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError
 from videorm_hf.scoring.decode_pool import decode_ahead
 from videorm_hf.scoring.records import VideoScore
+from videorm_hf.scoring.scorer import read_clip
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def explain_videos(
         `list[ExplainedScore]`: one for each video, in their order.
     """
     text_embeds = _encode_prompt(model, processor, prompt)
-    read = functools.partial(_read_clip, processor.video_processor)
+    read = functools.partial(read_clip, processor.video_processor, None)
     results = []
     for video, clip in zip(videos, decode_ahead(read, videos, num_workers, timeout), strict=True):
         if isinstance(clip, VideoDecodingError):
@@ -69,11 +70,6 @@ def explain_videos(
         else:
             results.append(_explain(model, processor, video, prompt, clip, text_embeds))
     return results
-
-
-def _read_clip(video_processor: Any, video: Any) -> np.ndarray:
-    """Sample, resize and pad one file to `(T, 3, H, W)` bytes; runs in the worker processes."""
-    return video_processor([video], do_rescale=False, do_normalize=False)["pixel_values_videos"][0].numpy()
 
 
 def _explain(

@@ -148,7 +148,7 @@ def _score_rounds(
     scored = (row | _result(asdict(score)) for row, score in zip(mine, scores, strict=True))
     for first in range(0, len(pairs), stride):
         rows = list(itertools.islice(scored, len(_share(pairs, first, share, state))))
-        yield gather_object(rows) if state.num_processes > 1 else rows
+        yield gather_object(rows)
     logger.info("waited %.1f s of %.1f s for decoding", stats.decode_wait_s, stats.total_s)
 
 

@@ -13,10 +13,11 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoProcessor
 
-from videorm_hf.models.sources import VIDEORM_FILES, find_source, loading
+from videorm_hf.models.sources import VIDEORM_FILES, find_source
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError
+from videorm_hf.rewards.complete_models import load_complete
 from videorm_hf.scoring.decode_pool import Decoded, decode_ahead, default_num_workers
 from videorm_hf.scoring.records import ScoringStats, VideoScore
 
@@ -96,7 +97,7 @@ def iter_scores(
     if num_workers < 0:
         raise ValueError(f"num_workers must be at least 0, got {num_workers}")
     encoder = _Encoder(model.eval(), processor, batch_size, stats or ScoringStats())
-    read = functools.partial(_read_clip, processor.video_processor, num_frames)
+    read = functools.partial(read_clip, processor.video_processor, num_frames)
     return _scores(encoder, read, videos, prompts, num_workers, timeout)
 
 
@@ -106,7 +107,7 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> VideoRMModel:
-    """Load a VIDEORM for scoring.
+    """Load a VIDEORM for scoring; weights that are missing, unexpected or misshapen are a `ConversionError`.
 
     Args:
         model (`str` or `os.PathLike`): Folder or Hub id.
@@ -115,14 +116,11 @@ def load_model(
     Returns:
         [`VideoRMModel`]: in evaluation mode.
     Raises:
-        ValueError: If the folder holds another kind of model, or lacks some of its weights.
+        ValueError: If the folder holds another kind of model.
     """
-    with loading(model):
-        loaded, report = AutoModel.from_pretrained(model, dtype=dtype or "auto", output_loading_info=True)
+    loaded = load_complete(AutoModel, model, dtype=dtype or "auto")
     if not isinstance(loaded, VideoRMModel):
         raise ValueError(f"{model} holds a {type(loaded).__name__}; make a VIDEORM of it first: videorm convert")
-    if report["missing_keys"]:
-        raise ValueError(f"{model} lacks weights, which would be random: {sorted(report['missing_keys'])}")
     place(loaded, device or ("cuda" if torch.cuda.is_available() else "cpu"), None)
     return loaded.eval()
 
@@ -138,8 +136,16 @@ def place(model: torch.nn.Module, device: str | torch.device | None, dtype: str 
     model.to(device=device, dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype)
 
 
-def _read_clip(video_processor: Any, num_frames: int | None, video: Any) -> np.ndarray:
-    """Sample, resize and pad one video to `(T, 3, H, W)`, files to `uint8`; runs in the worker processes."""
+def read_clip(video_processor: Any, num_frames: int | None, video: Any) -> np.ndarray:
+    """Sample, resize and pad one video; runs in the worker processes.
+
+    Args:
+        video_processor ([`VideoRMVideoProcessor`]): Of the model.
+        num_frames (`int`, *optional*): Frames sampled; the processor's number by default.
+        video (`Any`): What [`VideoRMVideoProcessor`] takes.
+    Returns:
+        `np.ndarray` of shape `(num_frames, 3, height, width)`: of files `uint8`.
+    """
     batch = video_processor([video], num_frames=num_frames, do_rescale=False, do_normalize=False)
     return batch["pixel_values_videos"][0].numpy()
 

@@ -51,7 +51,7 @@ def read_table(path: Path) -> list[Row]:
     """Read a JSONL, CSV or Parquet file as rows; missing cells are `None`."""
     check_format(path)
     if path.suffix == ".jsonl":
-        return _read_jsonl(path)
+        return read_json_lines(path)
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
     frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"video": str, "prompt": str})
@@ -59,7 +59,8 @@ def read_table(path: Path) -> list[Row]:
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
-def _read_jsonl(path: Path) -> list[Row]:
+def read_json_lines(path: Path) -> list[Row]:
+    """Read a file with an object on each line, whatever the file's ending; anything else is a `ValueError`."""
     rows = []
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):

@@ -167,17 +167,12 @@ def cache_groups(parts: Sequence[PreferenceGroups], cache: FeatureCache, source:
         lock.release()
     accelerator.wait_for_everyone()
     cache.refresh()
-    for others in _gathered(bad, accelerator):
+    for others in gather_object([bad]):
         bad |= others
     return [
         CachedGroups(part, cache, part_keys, part_prompts, bad)
         for part, part_keys, part_prompts in zip(parts, keys, prompts, strict=True)
     ]
-
-
-def _gathered(bad: dict[str, BadClip], accelerator: Accelerator) -> list[dict[str, BadClip]]:
-    """Return what every process found bad."""
-    return gather_object([bad]) if accelerator.num_processes > 1 else [bad]
 
 
 @torch.no_grad()

@@ -282,8 +282,6 @@ def _light_rows(data: Any) -> Iterator[Mapping[str, Any]]:
 
 def _without_bytes(array: pa.Array) -> pa.Array:
     """Replace videos stored as bytes and path by their path, or null where bytes are there."""
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
     if pa.types.is_struct(array.type):
         names = [field.name for field in array.type]
         if set(names) == {"bytes", "path"}:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from videorm_hf.models.sources import loading
+from videorm_hf.models.sources import hub_arguments, loading
 
 ModelOrPath: TypeAlias = PreTrainedModel | str | os.PathLike[str]
 
@@ -44,13 +44,8 @@ def load_reward_model(model: ModelOrPath, init_kwargs: dict[str, Any] | None = N
             raise ValueError("model_init_kwargs must be None when model is loaded already: load it with these.")
         return _checked(model, type(model).__name__)
     init_kwargs = dict(init_kwargs or {})
-    hub = {
-        name: init_kwargs[name]
-        for name in ("cache_dir", "revision", "token", "trust_remote_code")
-        if name in init_kwargs
-    }
     with loading(model):
-        saved = AutoConfig.from_pretrained(model, **hub).to_dict()
+        saved = AutoConfig.from_pretrained(model, **hub_arguments(init_kwargs)).to_dict()
     new_head = [name for name in _HEAD_FIELDS if name in init_kwargs and init_kwargs[name] != saved.get(name)]
     loaded, report = AutoModel.from_pretrained(
         model, output_loading_info=True, ignore_mismatched_sizes=bool(new_head), **init_kwargs

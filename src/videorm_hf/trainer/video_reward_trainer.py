@@ -241,8 +241,7 @@ class VideoRewardTrainer(ResumableTrainer):
 
     def _note_bad_clips(self, bad: list[BadClip]) -> None:
         """Name clips that cannot be used, in every process alike, and end the run when there are too many."""
-        everywhere = gather_object(bad) if self.args.world_size > 1 else bad
-        for clip in everywhere:
+        for clip in gather_object(bad):
             if clip.name not in self.bad_clips:
                 self.bad_clips[clip.name] = clip.reason
                 if self.is_world_process_zero():

@@ -96,7 +96,7 @@ def collect_prompts(
         tally: Counter[str] = Counter()
         location = settings.locations.get(name, source.default)
         found = tqdm(open_source(source, location), desc=f"reading {source.title}", disable=not progress or None)
-        drawn = _drawn(_usable(found, seen, settings, tally), wanted, settings, source)
+        drawn = _drawn(_usable(found, seen, settings, tally), wanted, source)
         for record in _with_clips(drawn, folder, settings, source, tally, wanted, progress):
             records.append(record)
         if tally["drawn"] < wanted:
@@ -132,9 +132,7 @@ def _usable(
             yield key, prompt
 
 
-def _drawn(
-    usable: Iterator[tuple[int, FoundPrompt]], wanted: int, settings: CollectSettings, source: PromptSource
-) -> list[FoundPrompt]:
+def _drawn(usable: Iterator[tuple[int, FoundPrompt]], wanted: int, source: PromptSource) -> list[FoundPrompt]:
     """Return prompts in the order of the draw: of captions all, since a clip may be missing."""
     by_key = lambda entry: entry[0]  # noqa: E731
     entries = sorted(usable, key=by_key) if source.has_videos else heapq.nsmallest(wanted, usable, key=by_key)

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from videorm_hf.models.sources import PIPELINE_FILES, find_source, loading
 from videorm_hf.videoprefer.json_lines import read_lines, write_lines
-from videorm_hf.videoprefer.model_pool import CandidatePlan, ModelPool, PoolModel, draw_candidates
+from videorm_hf.videoprefer.model_pool import DTYPES, CandidatePlan, ModelPool, PoolModel, draw_candidates
 from videorm_hf.videoprefer.video_io import write_video
 from videorm_hf.videoprefer.working_folder import ITEMS_FILE, PROMPTS_FILE
 
@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 JOURNAL_FOLDER = "generation"
 SETTINGS_FILE = f"{JOURNAL_FOLDER}/settings.json"
 VIDEO_FOLDER = "videos/generated"
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 Key = tuple[str, str]  # item_id, candidate_id
 
@@ -120,7 +118,7 @@ def load_pipeline(model: PoolModel, device: str | torch.device) -> DiffusionPipe
     """
     source = find_source(model.pipeline, f"The pipeline of {model.name}", PIPELINE_FILES)
     with loading(source):
-        pipe = DiffusionPipeline.from_pretrained(source, dtype=_DTYPES[model.dtype], **model.load)
+        pipe = DiffusionPipeline.from_pretrained(source, dtype=DTYPES[model.dtype], **model.load)
     pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
     taken = inspect.signature(type(pipe).__call__).parameters

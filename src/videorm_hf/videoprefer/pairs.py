@@ -61,20 +61,35 @@ def make_preference_pairs(
         raise ValueError(f'ties must be "drop" or "keep", got {ties!r}.')
     if min_margin < 0:
         raise ValueError(f"min_margin must be at least 0, got {min_margin}.")
-    dimensions = rated_dimensions(item) if dimension == MEAN else (dimension,)
-    rated = [
-        (candidate, statistics.fmean(candidate.ratings[name] for name in dimensions))
-        for candidate in item.candidates
-        if dimensions and all(name in candidate.ratings for name in dimensions)
-    ]
+    ratings = candidate_ratings(item, dimension)
+    rated = [candidate for candidate in item.candidates if candidate.candidate_id in ratings]
     pairs = []
-    for (a, rating_a), (b, rating_b) in itertools.combinations(rated, 2):
-        margin = abs(rating_a - rating_b)
-        margin = margin if margin >= TIE_TOLERANCE else 0.0
-        chosen, rejected = (b, a) if margin and rating_b > rating_a else (a, b)
+    for a, b in itertools.combinations(rated, 2):
+        difference = ratings[b.candidate_id] - ratings[a.candidate_id]
+        margin = abs(difference) if abs(difference) >= TIE_TOLERANCE else 0.0
+        chosen, rejected = (b, a) if margin and difference > 0 else (a, b)
         if (margin == 0 and ties == "keep") or (margin > 0 and margin >= min_margin):
             pairs.append(_pair(item, dimension, chosen, rejected, margin))
     return pairs
+
+
+def candidate_ratings(item: Item, dimension: str = MEAN) -> dict[str, float]:
+    """Return the rating of each candidate of an item.
+
+    Args:
+        item ([`Item`]): A prompt with its rated videos.
+        dimension (`str`, defaults to `"mean"`): One dimension, or the mean of all that the item is rated in.
+
+    Returns:
+        `dict[str, float]`: `candidate_id` to rating; candidates without it (for `"mean"`: without one of those that
+        the item is rated in) are absent.
+    """
+    dimensions = rated_dimensions(item) if dimension == MEAN else (dimension,)
+    return {
+        candidate.candidate_id: statistics.fmean(candidate.ratings[name] for name in dimensions)
+        for candidate in item.candidates
+        if dimensions and all(name in candidate.ratings for name in dimensions)
+    }
 
 
 def rated_dimensions(item: Item) -> tuple[str, ...]:

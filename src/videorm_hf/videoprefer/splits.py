@@ -119,7 +119,6 @@ def assign_splits(
 
     Returns:
         `dict[str, str]`: `item_id` to split.
-
     """
     fractions = FRACTIONS if fractions is None else fractions
     check_fractions(fractions)
