@@ -33,7 +33,6 @@ from draftv_trainer.demo.miniature import (
     AUGMENTATION,
     LEARNING_RATE,
     LORA_RANK,
-    NUM_UPDATES,
     PIPELINE_KWARGS,
     lora_config,
     tuning_arguments,
@@ -75,7 +74,7 @@ class Tuning:
 
     reward: str = "videorm"
     method: str = "draft"
-    steps: int = NUM_UPDATES
+    steps: int = 80
     batch_size: int = 4
     learning_rate: float = LEARNING_RATE
     lora_rank: int = LORA_RANK

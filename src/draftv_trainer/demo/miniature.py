@@ -16,7 +16,6 @@ GUIDANCE_SCALE = 3.0
 SIZE: dict[str, Any] = {"height": SIDE, "width": SIDE}
 PIPELINE_KWARGS: dict[str, Any] = {"video_length": NUM_FRAMES, "clean_caption": False}
 LEARNING_RATE = 1.5e-3
-NUM_UPDATES = 80
 LORA_RANK = 8
 AUGMENTATION = "shift,noise,color"
 
