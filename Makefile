@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)  ## Score, tune and judge the shipped miniature; write demo_output/index.html (offline, CPU, minutes)
 	$(BIN)/draftv demo --output demo_output
 
-miniature: $(INSTALLED)  ## Train the shipped miniature weights from nothing (CPU, more than an hour)
+miniature: $(INSTALLED)  ## Train the shipped miniature weights from nothing (CPU, about an hour)
 	$(BIN)/python -m benchmarks.miniature
 
 space: $(INSTALLED)  ## Score, compare and vote in the browser, on the miniature weights (offline, CPU)

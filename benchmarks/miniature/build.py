@@ -1,4 +1,4 @@
-"""Build the shipped miniature weights from nothing, and measure them: `make miniature`, under an hour on two cores.
+"""Build the shipped miniature weights from nothing, and measure them: `make miniature`, about an hour on two cores.
 
     python -m benchmarks.miniature              # trains, writes hub_cards/results/miniature.json, installs the weights
     python -m benchmarks.miniature --smoke      # a few steps of everything, installs nothing
@@ -28,7 +28,8 @@ import torch
 
 from benchmarks.miniature.generator import GeneratorSettings, build_generator
 from benchmarks.miniature.preferences import make_items, make_rendered_items
-from benchmarks.miniature.reward import build_image_reward, head_trainer, soften_head, train_video_reward
+from benchmarks.miniature.reward import build_image_reward, head_trainer, train_video_reward
+from benchmarks.miniature.softening import soften_head
 from benchmarks.studies.image_reward import load_image_reward, load_videorm
 from benchmarks.studies.known_pairs import GROUPS, make_pairs
 from benchmarks.studies.world import Sampling, held_out_prompts, load_generator, sample_clips, score_clips, truths_of
@@ -65,7 +66,7 @@ class Settings:
     num_train_items: int = 320
     num_rendered_items: int = 10_000
     num_validation_items: int = 96
-    epochs: int = 4
+    epochs: int = 16
     num_test_items: int = 96
     num_known_pairs: int = 150
     num_prompts: int = 96

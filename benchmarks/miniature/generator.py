@@ -3,12 +3,11 @@
 Two in three clips show what their prompt says; the others have a fault, most often a wrong motion. So there is
 something to align.
 
-What a prompt says of colour, the denoiser learns soon; what it says of a shape or a motion, from latents of pictures
-alone, it did not learn at all: a direction shows only as a product of direction, time and place. So the latents have
-six more channels, which the decoder ignores: where the thing is, in one channel for each shape; how fast it goes right
-and down; and how fast it grows. In these a direction or a shape is as plain as a colour. Source: joint appearance and
-motion, VideoJAM, Chefer et al. 2025 (arXiv 2502.02492); there the motion is optical flow, here it is read off the one
-thing of each clip.
+What a prompt says of colour, the denoiser learns soon; what it says of a motion, from latents of pictures alone, it
+did not learn at all: a direction shows only as a product of direction, time and place. So the latents have four more
+channels, which the decoder ignores: where the thing is, how fast it goes right and down, and how fast it grows. In
+these a direction is as plain as a colour. Source: joint appearance and motion, VideoJAM, Chefer et al. 2025 (arXiv
+2502.02492); there the motion is optical flow, here it is read off the one thing of each clip.
 """
 
 import logging
@@ -27,13 +26,12 @@ from transformers import T5Config, T5EncoderModel, T5TokenizerFast, get_cosine_s
 from benchmarks.miniature.reward import NamingHeads
 from videorm_hf.miniature.clips import SIDE, render
 from videorm_hf.miniature.faults import render_with_fault
-from videorm_hf.miniature.judge import measure
-from videorm_hf.miniature.scenes import SHAPES, parse_prompt, prompt_words, random_scene, write_prompt
+from videorm_hf.miniature.scenes import parse_prompt, prompt_words, random_scene, write_prompt
 
 logger = logging.getLogger(__name__)
 MAX_PROMPT_TOKENS = 120  # what LattePipeline pads prompts to
 # Channels of a latent: what the decoder reads, and what moves where.
-NUM_PICTURE_CHANNELS, NUM_MOTION_CHANNELS = 8, 6
+NUM_PICTURE_CHANNELS, NUM_MOTION_CHANNELS = 8, 4
 NUM_LATENT_CHANNELS = NUM_PICTURE_CHANNELS + NUM_MOTION_CHANNELS
 LATENT_SIDE = SIDE // 4
 SPOKEN = ("color", "shape", "size", "motion", "speed")
@@ -62,10 +60,10 @@ class GeneratorSettings:
         seed (`int`): Of everything that is drawn.
     """
 
-    num_clips: int = 10_000
+    num_clips: int = 12_000
     autoencoder_steps: int = 900
     text_steps: int = 300
-    denoiser_steps: int = 3_000
+    denoiser_steps: int = 4_500
     seed: int = 0
 
 
@@ -221,22 +219,20 @@ def encode_clips(vae: AutoencoderKL, clips: np.ndarray) -> torch.Tensor:
         batch = clips[start : start + 64]
         means = vae.encode(pixels(batch.reshape(-1, *batch.shape[2:]))).latent_dist.mean
         latents.append(means.unflatten(0, (len(batch), -1)).permute(0, 2, 1, 3, 4)[:, :NUM_PICTURE_CHANNELS])
-    moves = [what_moves(frames_THWC) for frames_THWC in tqdm(clips, desc="motion", mininterval=10)]
-    motion = torch.from_numpy(np.stack(moves)).float()
+    motion = torch.from_numpy(np.stack([what_moves(frames_THWC) for frames_THWC in clips])).float()
     motion = (motion - motion.mean((0, 2, 3, 4), keepdim=True)) / motion.std((0, 2, 3, 4), keepdim=True)
     return torch.cat([torch.cat(latents), motion], dim=1)
 
 
 def what_moves(frames_THWC: np.ndarray) -> np.ndarray:
-    """Read off where the one thing of a clip is, of which shape, and what it does.
+    """Read off where the one thing of a clip is and what it does.
 
     Args:
         frames_THWC (`np.ndarray` of shape `(num_frames, 32, 32, 3)`): Bytes. What has a colour is the thing.
 
     Returns:
-        `np.ndarray` of shape `(6, num_frames, 8, 8)`: for each of `SHAPES`, how much of a place a thing of this shape
-        covers, in [0, 1]; and how much the thing covers, whatever its shape, times its speed to the right and down, in
-        sides a frame, and times the growth of its area's logarithm a frame.
+        `np.ndarray` of shape `(4, num_frames, 8, 8)`: how much of a place the thing covers, in [0, 1]; and this times
+        its speed to the right and down, in sides a frame, and times the growth of its area's logarithm a frame.
     """
     colors = frames_THWC.astype(np.float64)
     covered_THW = np.clip((colors.max(-1) - colors.min(-1)) / 150, 0, 1)
@@ -245,9 +241,8 @@ def what_moves(frames_THWC: np.ndarray) -> np.ndarray:
     across, down = (covered_THW.sum(axis) @ middles / areas for axis in (1, 2))
     factor = SIDE // LATENT_SIDE
     places = covered_THW.reshape(-1, LATENT_SIDE, factor, LATENT_SIDE, factor).mean((2, 4))
-    found = [measured.thing.shape for measured in measure(frames_THWC).things[:1]]
     changes = [np.gradient(values)[:, None, None] for values in (across, down, np.log(areas))]
-    return np.stack([*(places * (shape in found) for shape in SHAPES), *(places * change for change in changes)])
+    return np.stack([places, *(places * change for change in changes)])
 
 
 def train_text_encoder(pipe: LattePipeline, settings: GeneratorSettings) -> float:

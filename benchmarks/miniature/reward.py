@@ -19,9 +19,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from tqdm import tqdm
-from transformers import AutoModel, AutoProcessor, CLIPTokenizer, get_cosine_schedule_with_warmup
+from transformers import CLIPTokenizer, get_cosine_schedule_with_warmup
 
-from benchmarks.studies.known_pairs import PROMPT_FOLLOWING, make_pairs
 from videorm_hf import VideoRMConfig, VideoRMModel, VideoRMProcessor, VideoRMVideoProcessor
 from videorm_hf.miniature.clips import SIDE, Track, draw, plan
 from videorm_hf.miniature.faults import render_with_fault
@@ -72,9 +71,6 @@ VALUES = {
 READ = ("color", "shape", "size", "motion", "speed", "place")
 SEEN = ("color", "shape", "size", "background", "place")
 PROMPTS_PER_STEP = 32
-# Strengths of the temporal head that are tried, and the share of content pairs that it may cost.
-STRENGTHS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-CONTENT_LOSS = 0.01
 
 
 def build_tokenizer(seed: int) -> CLIPTokenizer:
@@ -333,46 +329,3 @@ def head_trainer(
         report_to="none",
     )
     return VideoRewardTrainer(str(image_reward), args, train_dataset=train_items, eval_dataset=validation_items)
-
-
-@torch.no_grad()
-def soften_head(folder: Path, trained: Path, num_pairs: int, seed: int) -> dict[str, object]:
-    """Weaken a trained temporal head until it has forgotten nothing of what single frames told, and save the model.
-
-    The head's gate is scaled to the largest strength at which, on pairs of the validation split whose worse clip shows
-    the wrong colour or shape, no more than one point of accuracy is lost to the closed gate. Source: interpolation
-    between a model and what it was tuned from, Wortsman et al. 2022 (WiSE-FT, arXiv 2109.01903).
-
-    Args:
-        folder (`Path`): Where the model goes.
-        trained (`Path`): Folder of [`train_video_reward`].
-        num_pairs (`int`): Pairs of each of the two faults.
-        seed (`int`): Of the pairs.
-
-    Returns:
-        `dict[str, object]`: the strength, and the accuracy at each that was tried.
-    """
-    model, processor = AutoModel.from_pretrained(trained).eval(), AutoProcessor.from_pretrained(trained)
-    embedded = []
-    for fault in PROMPT_FOLLOWING:
-        pairs = make_pairs(fault, num_pairs, seed, split="validation")
-        both = [processor(text=pairs.prompts, videos=list(clips)) for clips in (pairs.better, pairs.worse)]
-        texts = model.get_text_embeds(both[0]["input_ids"], both[0]["attention_mask"])
-        embedded.append((texts, *(model.get_frame_embeds(inputs["pixel_values_videos"]) for inputs in both)))
-    gate = model.temporal_head.gate.clone()
-
-    def accuracy(strength: float) -> float:
-        model.temporal_head.gate.copy_(strength * gate)
-        margins = [
-            (texts * (model.pool_frames(better) - model.pool_frames(worse))).sum(dim=-1)
-            for texts, better, worse in embedded
-        ]
-        return float((torch.cat(margins) > 0).float().mean())
-
-    closed = accuracy(0.0)
-    tried = {strength: accuracy(strength) for strength in STRENGTHS}
-    strength = next((one for one, found in tried.items() if found >= closed - CONTENT_LOSS), STRENGTHS[-1])
-    model.temporal_head.gate.copy_(strength * gate)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return {"strength": strength, "accuracy": {"0.0": closed, **{str(one): found for one, found in tried.items()}}}
