@@ -66,7 +66,7 @@ class Settings:
     steps: int = 300
     batch_size: int = 16
     learning_rate: float = 1e-3
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0,)
     heads: tuple[str, ...] = ("mean", "conv1d", "lstm", "transformer")
     shifts: tuple[str, ...] = SHIFTS
     num_frames: tuple[int, ...] = (1, 2, 4, 8)

@@ -74,7 +74,7 @@ class Tuning:
 
     reward: str = "videorm"
     method: str = "draft"
-    steps: int = 80
+    steps: int = 60
     batch_size: int = 4
     learning_rate: float = LEARNING_RATE
     lora_rank: int = LORA_RANK

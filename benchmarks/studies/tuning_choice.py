@@ -24,7 +24,7 @@ class Settings:
     """
 
     tuning: Tuning = Tuning()
-    tried: tuple[tuple[float, int], ...] = ((1.5e-3, 80), (4e-3, 80))
+    tried: tuple[tuple[float, int], ...] = ((1.5e-3, 60), (4e-3, 60))
     judged: Judged = Judged(num_prompts=96, repeats=1, seed=400, split="validation")
     watched: Watched = Watched()
 
