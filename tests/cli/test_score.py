@@ -184,6 +184,14 @@ def test_bad_arguments_are_usage_errors(videorm_folder: Path, pairs: Path, tmp_p
         assert result.exit_code == 2, (arguments, result.output)
 
 
+def test_too_many_frames_are_refused_before_anything_is_written(
+    videorm_folder: Path, pairs: Path, tmp_path: Path
+) -> None:
+    result = run(videorm_folder, "--input", pairs, "--output", tmp_path / "out.jsonl", "--num-frames", 99)
+    assert result.exit_code == 2 and "max_frames=32, got 99" in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_two_processes_write_what_one_does(scored: Path, pairs: Path, videorm_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
