@@ -184,6 +184,23 @@ def test_bad_arguments_are_usage_errors(videorm_folder: Path, pairs: Path, tmp_p
         assert result.exit_code == 2, (arguments, result.output)
 
 
+@pytest.mark.parametrize(("word", "is_said"), [("a dog", True), ("a dog. It runs", True), ("my dog.mp4", False)])
+def test_a_second_prompt_is_told_from_a_missing_video(
+    videorm_folder: Path, pairs: Path, word: str, is_said: bool
+) -> None:
+    result = run(videorm_folder, "--videos", pairs.parent / "0.mp4", "--prompt", "a cat", word)
+    assert result.exit_code == 1 and "1 missing" in result.output
+    assert ("--prompt takes one text for all videos" in result.output) == is_said
+
+
+def test_too_many_frames_are_refused_before_anything_is_written(
+    videorm_folder: Path, pairs: Path, tmp_path: Path
+) -> None:
+    result = run(videorm_folder, "--input", pairs, "--output", tmp_path / "out.jsonl", "--num-frames", 99)
+    assert result.exit_code == 2 and "max_frames=32, got 99" in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_two_processes_write_what_one_does(scored: Path, pairs: Path, videorm_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"

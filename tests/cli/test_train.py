@@ -184,7 +184,8 @@ def test_a_table_of_pairs_is_enough(tmp_path, model, monkeypatch):
     ("change", "message"),
     [
         ({"--train_data": "/nowhere/at/all"}, "/nowhere/at/all"),
-        ({"--train_data": "nowhere.jsonl"}, "No such file or directory: 'nowhere.jsonl'"),
+        ({"--train_data": "nowhere.jsonl"}, "there is no nowhere.jsonl: a data set may be a table of pairs"),
+        ({"--eval_data": "nowhere.csv"}, "there is no nowhere.csv: a data set may be a table of pairs"),
         ({"--train_data": "nowhere"}, "A data set must be a folder, or a Hub id such as owner/name: got 'nowhere'"),
         ({"--model": "nowhere"}, "model must be a folder, or a Hub id such as owner/name: got 'nowhere'"),
         ({"--num_frames": 9}, "max_frames=8: got 9"),

@@ -76,6 +76,7 @@ def test_tiles_lie_where_they_should() -> None:
 def test_an_output_is_not_overwritten_by_accident(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sample", str(folder / "wan"), "--prompts", PROMPTS[0], *SIZES, "--output", str(folder / "out2")]
     assert main(words) == 0
+    assert "1 video (1 prompt: base) written to" in capsys.readouterr().out
     assert not (folder / "out2/grid.mp4").exists()  # one column is no comparison
     assert main(words) == 2 and "holds results already" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0 and len(rows_of(folder / "out2")) == 1

@@ -100,6 +100,7 @@ def test_from_training_to_a_table_in_a_process_of_its_own(folder: Path, videorm_
 def test_resuming_ends_with_the_same_bits(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "--config", "run.yaml"]
     assert main([*words, "--output_dir", "whole"]) == 0
+    assert "Written to whole." in capsys.readouterr().err
     parts = [*words, "--output_dir", "parts", "--resume"]
     assert main([*parts, "--max_steps", "1"]) == 0
     assert "No complete checkpoint in parts" in capsys.readouterr().err

@@ -126,6 +126,8 @@ def test_num_frames_and_dtype_reach_the_model(real_clips: list[Path]) -> None:
 def test_wrong_arguments(videorm_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got 2 for 1"):
         score_videos(videorm_folder, ["a.mp4"], ["a", "b"])
+    with pytest.raises(ValueError, match="max_frames=32, got 33"):
+        iter_scores(tiny_videorm(), ["a.mp4"], "a", processor=tiny_processor(), num_frames=33)  # none is drawn
     with pytest.raises(ValueError, match="processor must be given"):
         score_videos(tiny_videorm(), ["a.mp4"], "a")
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -1,5 +1,6 @@
 """Generating candidates with real tiny pipelines of three families: interrupted, resumed, with failures on record."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -179,8 +180,12 @@ def test_a_pipeline_is_asked_before_its_first_video(pool_file: Path, folder: Pat
         model["frames_argument"] = "num_frames"  # Latte calls it video_length
     wrong = folder / "pool.yaml"
     wrong.write_text(yaml.safe_dump(content))
-    with pytest.raises(ValueError, match="latte: LattePipeline takes no num_frames.*Name its own with"):
+    with pytest.raises(ValueError, match="latte: LattePipeline takes no num_frames; its call takes prompt") as error:
         run(folder, read_pool(wrong))
+    assert str(error.value).endswith("Name its own with frames_argument: video_length.")
+    model = dataclasses.replace(read_pool(wrong).models[FAMILIES.index("latte")], guidance_argument="strength")
+    with pytest.raises(ValueError, match="takes no strength, num_frames.*with guidance_argument, frames_argument or"):
+        load_pipeline(model, "cpu")
 
 
 def test_what_does_not_fit_is_refused(folder: Path, pool_file: Path, tmp_path: Path) -> None:

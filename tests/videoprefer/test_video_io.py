@@ -1,4 +1,4 @@
-"""Cutting a clip: to the frame, with the frames' own times, whole or not at all."""
+"""Clips as files, and cuts: to the frame, with the frames' own times, whole or not at all."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.video_factory import numbered_frames, read_numbers, write_video
-from videorm_hf.videoprefer.video_io import cut_clip
+from videorm_hf.videoprefer.video_io import cut_clip, encode_gif
+from videorm_hf.videoprefer.video_io import write_video as write_clip
 
 
 def frames_of(path: Path) -> tuple[np.ndarray, list[float]]:
@@ -52,3 +53,13 @@ def test_what_cannot_be_cut_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="noise.mp4 cannot be cut"):
         cut_clip(tmp_path / "noise.mp4", tmp_path / "clip.mp4", 0, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["noise.mp4", "video.mp4"]
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 8, 8), (4, 8, 8, 3)])
+def test_frames_that_are_no_tensor_are_named(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    for write in (lambda frames: write_clip(frames, tmp_path / "clip.mp4"), encode_gif):
+        with pytest.raises(
+            TypeError, match=r"must be a torch.Tensor .*: got ndarray\. Give torch.from_numpy\(frames\)"
+        ):
+            write(np.zeros(shape, dtype=np.uint8))
+    assert not list(tmp_path.iterdir())

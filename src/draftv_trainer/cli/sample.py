@@ -104,7 +104,13 @@ def _show(output: Path, variants: Sequence[Variant], num_prompts: int, *, grid: 
     """Say what was written where."""
     console = Console()
     names = ", ".join(variant.name for variant in variants)
-    summary = f"{num_prompts * len(variants)} videos ({num_prompts} prompts: {names}) written to {output}"
+    videos, prompts = _counted(num_prompts * len(variants), "video"), _counted(num_prompts, "prompt")
+    summary = f"{videos} ({prompts}: {names}) written to {output}"
     console.print(summary, highlight=False, markup=False, soft_wrap=True)
     if grid:
         console.print(f"side by side ({names}): {output / GRID_NAME}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _counted(number: int, noun: str) -> str:
+    """Put a number before a noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

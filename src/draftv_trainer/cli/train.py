@@ -118,6 +118,8 @@ def run(words: Sequence[str]) -> None:
     )
     trainer.train(resume_from_checkpoint=_checkpoint(options, args))
     trainer.save_model()
+    if trainer.is_world_process_zero():
+        logger.info("Written to %s.", args.output_dir)
     if args.push_to_hub:
         trainer.push_to_hub()
 

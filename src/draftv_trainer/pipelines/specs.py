@@ -46,7 +46,12 @@ SPECS: dict[str, PipelineSpec] = {
         frame_step=lambda pipe: pipe.vae_scale_factor_temporal,
         size_step=lambda pipe: pipe.vae_scale_factor_spatial * pipe.transformer.config.patch_size,
     ),
-    "LattePipeline": PipelineSpec("Latte", frames_argument="video_length"),
+    "LattePipeline": PipelineSpec(
+        "Latte",
+        # The positions of its denoiser are for one length; a single frame gets none.
+        frame_choices=lambda pipe: (1, pipe.transformer.config.video_length),
+        frames_argument="video_length",
+    ),
     "MochiPipeline": PipelineSpec(
         "Mochi",
         frame_step=lambda pipe: pipe.vae_temporal_scale_factor,

@@ -58,6 +58,8 @@ def score(
         raise typer.Exit(2) from error
     if rows:
         _show(rows, output)
+        if prompt is not None and any(row["error"] == "missing" and _is_text(row["video"]) for row in rows):
+            typer.echo("--prompt takes one text for all videos; where each has its own, give a table with --input.")
     if any(row["error"] for row in rows):
         raise typer.Exit(1)
 
@@ -71,6 +73,11 @@ def _pairs(videos: list[Path], prompt: str | None, pairs_file: Path | None) -> t
     if not videos or not prompt:
         raise ValueError("give --videos with --prompt, or --input")
     return [{"video": str(video), "prompt": prompt} for video in videos], Path()
+
+
+def _is_text(video: str) -> bool:
+    """Whether a word that names no file looks like a second prompt: it does not end as a file's name does."""
+    return not Path(video).suffix.lstrip(".").isalnum()
 
 
 def _show(rows: list[Row], output: Path | None) -> None:

@@ -164,6 +164,11 @@ def _table(path: Path) -> list[dict[str, Any]]:
     """Read a table of pairs, whose videos' paths start from its folder."""
     from videorm_hf.scoring.tables import read_table
 
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no {path}: a data set may be a table of pairs (.jsonl, .csv, .parquet) with prompt, chosen and "
+            "rejected, a working folder, or a folder or Hub id of a published one"
+        )
     sides = ("chosen", "rejected")
     return [
         row | {side: str(path.parent / row[side]) for side in sides if isinstance(row.get(side), str)}

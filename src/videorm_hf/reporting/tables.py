@@ -10,6 +10,8 @@ from rich.text import Text
 
 Row = Mapping[str, Any]
 
+_MIN_TEXT_WIDTH = 8
+
 
 def markdown_table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
     """Render rows as a Markdown table.
@@ -28,16 +30,21 @@ def markdown_table(rows: Sequence[Row], columns: Sequence[str] | None = None) ->
 
 
 def print_table(rows: Sequence[Row], title: str | None = None, columns: Sequence[str] | None = None) -> None:
-    """Print rows on the terminal; see [`markdown_table`] for rows and columns."""
+    """Print rows on the terminal; see [`markdown_table`] for rows and columns.
+
+    Where they do not fit, text and the names of columns are folded; numbers stay whole, and no column is cut off.
+    """
     columns = _columns(rows, columns)
     table = Table(title=title)
     for name in columns:
         numeric = _is_numeric(rows, name)
-        table.add_column(Text(name), justify="right" if numeric else "left", no_wrap=numeric)
+        longest = max((len(_cell(row.get(name))) for row in rows), default=0)
+        width = longest if numeric else min(longest, _MIN_TEXT_WIDTH)
+        table.add_column(Text(name), justify="right" if numeric else "left", min_width=width, overflow="fold")
     for row in rows:
         # Text: a prompt such as "[bold]" is shown, not obeyed.
         table.add_row(*(Text(_cell(row.get(name))) for name in columns))
-    Console().print(table)
+    Console().print(table, crop=False)
 
 
 def _columns(rows: Sequence[Row], columns: Sequence[str] | None) -> list[str]:

@@ -20,6 +20,7 @@ from transformers import AutoProcessor
 from videorm_hf.models.sources import VIDEORM_FILES, find_source
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
+from videorm_hf.rewards.base import frames_to_score
 from videorm_hf.scoring.decode_pool import default_num_workers
 from videorm_hf.scoring.journal import append_rows, begin_output, finish_output, weights_fingerprint
 from videorm_hf.scoring.records import ScoringStats
@@ -75,11 +76,12 @@ def score_table(
     Returns:
         `list[dict]`: all rows with `reward`, `error` and `message`; on processes other than the main one, none.
     Raises:
-        ValueError: If the output cannot be begun or continued.
+        ValueError: If the model has no positions for so many frames, or the output cannot be begun or continued.
     """
     state = PartialState(cpu=options.device == "cpu")
     model_id = find_source(model_id, "A VIDEORM", VIDEORM_FILES)
     model = load_model(model_id, device="cpu", dtype=options.dtype)
+    frames_to_score(model.config, options.num_frames)  # before anything is written
     processor = AutoProcessor.from_pretrained(model_id)
     done, problem = [], None
     if state.is_main_process and output is not None:

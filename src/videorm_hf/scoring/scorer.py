@@ -17,6 +17,7 @@ from videorm_hf.models.sources import VIDEORM_FILES, find_source
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError
+from videorm_hf.rewards.base import frames_to_score
 from videorm_hf.rewards.complete_models import load_complete
 from videorm_hf.scoring.decode_pool import Decoded, decode_ahead, default_num_workers
 from videorm_hf.scoring.records import ScoringStats, VideoScore
@@ -93,6 +94,7 @@ def iter_scores(
         place(model, device, dtype)
     if processor is None:
         raise ValueError("processor must be given with a model that is not a path: AutoProcessor.from_pretrained(...)")
+    frames_to_score(model.config, num_frames)
     num_workers = default_num_workers() if num_workers is None else num_workers
     if num_workers < 0:
         raise ValueError(f"num_workers must be at least 0, got {num_workers}")

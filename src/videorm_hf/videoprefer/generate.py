@@ -32,6 +32,9 @@ JOURNAL_FOLDER = "generation"
 SETTINGS_FILE = f"{JOURNAL_FOLDER}/settings.json"
 VIDEO_FOLDER = "videos/generated"
 
+# What pipelines of diffusers call their number of frames.
+_FRAMES_ARGUMENTS = ("num_frames", "video_length")
+
 Key = tuple[str, str]  # item_id, candidate_id
 
 
@@ -121,14 +124,22 @@ def load_pipeline(model: PoolModel, device: str | torch.device) -> DiffusionPipe
         pipe = DiffusionPipeline.from_pretrained(source, dtype=DTYPES[model.dtype], **model.load)
     pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
-    taken = inspect.signature(type(pipe).__call__).parameters
+    _, *taken = inspect.signature(type(pipe).__call__).parameters
     missing = [name for name in _arguments(model, CandidatePlan("", model), "") if name not in taken]
     if missing:
         raise ValueError(
             f"{model.name}: {type(pipe).__name__} takes no {', '.join(missing)}; its call takes {', '.join(taken)}. "
-            "Name its own with guidance_argument, frames_argument or call."
+            f"Name its own with {_advice(missing, model, taken)}."
         )
     return pipe
+
+
+def _advice(missing: list[str], model: PoolModel, taken: list[str]) -> str:
+    """Say how the pool names the arguments; where one of the call's looks like the missing one, with its name."""
+    alike = next((name for name in taken if name in _FRAMES_ARGUMENTS), None)
+    if missing == [model.frames_argument] and alike is not None:
+        return f"frames_argument: {alike}"
+    return "guidance_argument, frames_argument or call"
 
 
 def read_journal(folder: Path) -> dict[Key, dict[str, Any]]:

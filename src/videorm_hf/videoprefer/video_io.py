@@ -31,6 +31,7 @@ def write_video(frames_TCHW: torch.Tensor, path: str | os.PathLike[str], fps: in
 
     Raises:
         ValueError: If the frames have another rank, or a side that is odd after scaling, which H.264 cannot hold.
+            Frames that are no tensor are a `TypeError`.
     """
     frames_THWC = _to_pictures(frames_TCHW).repeat(scale, axis=1).repeat(scale, axis=2)
     _, height, width, _ = frames_THWC.shape
@@ -135,7 +136,8 @@ def encode_gif(frames_TCHW: torch.Tensor, fps: int = 8) -> bytes:
             Frames per second.
 
     Returns:
-        `bytes`: the file's content. Frames that are not of rank 4 with three channels are a `ValueError`.
+        `bytes`: the file's content. Frames that are no tensor are a `TypeError`, those that are not of rank 4 with
+        three channels a `ValueError`.
     """
     first, *others = [Image.fromarray(frame_HWC) for frame_HWC in _to_pictures(frames_TCHW)]
     buffer = io.BytesIO()
@@ -158,6 +160,11 @@ def to_bytes(frames: torch.Tensor) -> torch.Tensor:
 
 def _to_pictures(frames_TCHW: torch.Tensor) -> np.ndarray:
     """Return frames as uint8 of shape (T, H, W, 3)."""
+    if not isinstance(frames_TCHW, torch.Tensor):
+        raise TypeError(
+            f"frames must be a torch.Tensor (num_frames, 3, height, width): got {type(frames_TCHW).__name__}. "
+            "Give torch.from_numpy(frames), with .permute(0, 3, 1, 2) if channels are last."
+        )
     if frames_TCHW.ndim != 4 or frames_TCHW.shape[1] != 3:
         raise ValueError(f"frames must have shape (num_frames, 3, height, width): got {tuple(frames_TCHW.shape)}.")
     return to_bytes(frames_TCHW).permute(0, 2, 3, 1).cpu().numpy()

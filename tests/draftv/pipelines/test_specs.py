@@ -82,6 +82,25 @@ def test_the_longest_clip_of_animatediff():
         check_sizes(find_spec(pipe), pipe, {"num_frames": 33})
 
 
+@pytest.mark.parametrize("argument", ["num_frames", "video_length"])
+def test_latte_makes_only_the_length_of_its_denoiser_and_single_frames(argument):
+    pipe = tiny_pipeline("latte")
+    assert [number for number in range(1, 7) if allowed(pipe, **{argument: number})] == [1, 4]
+    with pytest.raises(ValueError, match=r"num_frames must be 1 or 4 for this Latte, got 7: take 4\."):
+        check_sizes(find_spec(pipe), pipe, {argument: 7})
+
+
+def test_the_lengths_of_latte_are_those_that_it_makes():
+    pipe = tiny_pipeline("latte")
+    assert [number for number in range(1, 7) if makes(pipe, "latte", video_length=number)] == [1, 4]
+
+
+def test_the_default_length_is_checked_where_the_checkpoint_has_another():
+    pipe = tiny_pipeline("latte")
+    with pytest.raises(ValueError, match=r"got none, which means 16: take 4\."):
+        check_sizes(find_spec(pipe), pipe, {})
+
+
 def test_the_message_says_what_to_take():
     pipe = tiny_wan()
     with pytest.raises(ValueError, match=r"num_frames must be 4k\+1 for Wan, got 16: take 13 or 17\."):
