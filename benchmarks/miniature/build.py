@@ -175,6 +175,7 @@ def install(work: Path) -> None:
             record = json.loads(file.read_text(encoding="utf-8"))
             for part in (record, record.get("video_processor", {})):
                 part.pop("auto_map", None)
+                part.pop("_name_or_path", None)
             file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     size = sum(file.stat().st_size for folder in (T2V_MINI, VIDEORM_MINI) for file in folder.rglob("*.safetensors"))
     if size > LARGEST_BYTES:
