@@ -30,7 +30,7 @@ class Settings:
     """
 
     tuning: Tuning = Tuning(
-        steps=120, learning_rate=4e-3, backprop="last", num_backprop_steps=4, reward_augmentation=None
+        steps=120, learning_rate=1.5e-3, backprop="last", num_backprop_steps=4, reward_augmentation=None
     )
     guard_steps: int = 10
     guard_tolerance: float = 0.5

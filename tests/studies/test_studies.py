@@ -74,7 +74,7 @@ def test_a_change_counts_as_shown_only_beyond_its_interval(low: float, said: str
     cells = {"mean": cell, "motion": cell, "video_quality": cell}
     table = verdict_table({"draftv": {"over_untuned": {"DRaFT-V": cells}, "draftv_over": {"DRaFT-H": cells}}})
     rows = [row.split("|") for row in table.splitlines()[2:]]
-    assert len(rows) == 2 and all(row[3].strip() == said for row in rows)
+    assert len(rows) == 4 and all(row[3].strip() == said for row in rows)
 
 
 @pytest.mark.parametrize(("guarded", "updates", "said"), [(0.1, 40, "yes"), (-0.1, 40, "**no**"), (0.1, 80, "**no**")])
