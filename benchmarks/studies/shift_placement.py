@@ -41,7 +41,7 @@ class Settings:
         seed (`int`): Of clips and random weights.
     """
 
-    num_clips: int = 120
+    num_clips: int = 80
     towers: tuple[str, ...] = (MINI, SIZE_B32)
     folds: int = 5
     seed: int = 0

@@ -87,6 +87,13 @@ def _is_raised(cell: Json) -> Verdict:
     return Verdict(cell["difference_interval"][0] > 0, _change(cell))
 
 
+def _weaker_raises_too(results: Json) -> Verdict:
+    weaker = [scale for scale in results["over_untuned"] if 0 < float(scale) < 1]
+    cells = {scale: results["over_untuned"][scale]["mean"] for scale in weaker}
+    found = "; ".join(f"{scale}: {_change(cell)}" for scale, cell in cells.items())
+    return Verdict(all(_is_raised(cell).holds for cell in cells.values()), found)
+
+
 def _one_step_is_enough(results: Json) -> Verdict:
     return _is_raised(results["over_untuned"]["last 1"]["mean"])
 
@@ -159,6 +166,8 @@ CLAIMS = (
     Claim("It raises how often the motion is as told", "ours", "draftv", _raises("motion")),
     Claim("It raises motion more than DRaFT-H", "paper", "draftv", _raises_more_than_draft_h("motion")),
     Claim("It raises quality more than DRaFT-H", "paper", "draftv", _raises_more_than_draft_h("video_quality")),
+    Claim("Its LoRA raises the true mean rating at every strength tried below the full one", "ours", "lora_scale",
+          _weaker_raises_too),
     Claim("A gradient through the last step alone raises the true rating already", "paper", "k_and_where",
           _one_step_is_enough),
     Claim("A gradient through more than ten steps is worse", "paper", "k_and_where", _more_than_ten_is_worse),
