@@ -125,6 +125,21 @@ def change_table(title: str, comparisons: dict[str, Json]) -> str:
     return markdown_table(rows)
 
 
+def draw_changes(comparisons: dict[str, Json], path: Path, title: str) -> None:
+    """Draw the change of each rating, a group of bars for each comparison."""
+    measures = ("mean", "prompt_following", "video_quality")
+    rows = {measure: [by_measure[measure] for by_measure in comparisons.values()] for measure in measures}
+    bar_chart(
+        path,
+        list(comparisons),
+        {measure: [cell["difference"] for cell in row] for measure, row in rows.items()},
+        intervals={measure: [cell["difference_interval"] for cell in row] for measure, row in rows.items()},
+        ylabel="change of the rating",
+        title=title,
+        reference=0.0,
+    )
+
+
 TINY = Tuning(steps=2, batch_size=1, lora_rank=2, sampling=Sampling(2), num_prompts=2)
 TINY_JUDGED, TINY_WATCHED = Judged(num_prompts=2, repeats=1), Watched(every=1, num_prompts=2)
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.studies.draftv import TINY, TINY_JUDGED, TINY_WATCHED, change_table
+from benchmarks.studies.draftv import TINY, TINY_JUDGED, TINY_WATCHED, change_table, draw_changes
 from benchmarks.studies.study import Json, Study, Work, settings_of
 from benchmarks.studies.tuning import Judged, Tuning, Watched, compare, judge_tuned, tune
-from videorm_hf.reporting.plots import bar_chart
 
 
 @dataclass(frozen=True)
@@ -43,18 +42,7 @@ def run(settings: Settings, work: Work) -> Json:
 
 def draw(results: Json, path: Path) -> None:
     """Draw the change of each rating."""
-    found = results["over_untuned"]
-    measures = ("mean", "prompt_following", "video_quality")
-    rows = {measure: [by_measure[measure] for by_measure in found.values()] for measure in measures}
-    bar_chart(
-        path,
-        list(found),
-        {measure: [cell["difference"] for cell in row] for measure, row in rows.items()},
-        intervals={measure: [cell["difference_interval"] for cell in row] for measure, row in rows.items()},
-        ylabel="change of the rating",
-        title="Learning rate and number of updates, on validation prompts",
-        reference=0.0,
-    )
+    draw_changes(results["over_untuned"], path, "Learning rate and number of updates, on validation prompts")
 
 
 def report(results: Json) -> str:
