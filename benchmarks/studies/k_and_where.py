@@ -7,11 +7,9 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from benchmarks.studies.draftv import TINY, TINY_JUDGED, change_table, draw_changes
 from benchmarks.studies.study import Json, Study, Work, settings_of
-from benchmarks.studies.tuning import Judged, Tuning, compare, judge_tuned, tune
+from benchmarks.studies.tuning import Judged, Tuning, compare_ways
 from benchmarks.studies.world import Sampling
 
 
@@ -50,11 +48,7 @@ def cells(settings: Settings) -> dict[str, Tuning]:
 
 def run(settings: Settings, work: Work) -> Json:
     """Tune once for each choice of steps."""
-    base = judge_tuned(None, settings.tuning.sampling, settings.judged, work)
-    found = {}
-    for name, tuning in tqdm(cells(settings).items(), desc="choices of steps"):
-        clips = judge_tuned(tune(tuning, work), tuning.sampling, settings.judged, work)
-        found[name] = compare(base, clips)
+    found = compare_ways(cells(settings), settings.judged, work)
     return {"settings": settings_of(settings), "over_untuned": found}
 
 

@@ -1,6 +1,7 @@
 """Pairs of clips of which the better one is known: a true clip against one with a fault, or against itself backwards.
 
-Scenes are of the test split. Faults of time are put where something moves, for a still thing shows none of them.
+Scenes are of one split, by default the test split. Faults of time are put where something moves, for a still thing
+shows none of them.
 """
 
 from dataclasses import dataclass

@@ -13,6 +13,7 @@ import numpy as np
 from datasets import Dataset
 from diffusers import DiffusionPipeline
 from peft import LoraConfig
+from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from benchmarks.studies.image_reward import IMAGE, VIDEORM, load_image_reward, load_videorm
@@ -304,6 +305,25 @@ def judge_tuned(lora: Path | None, sampling: Sampling, judged: Judged, work: Wor
         return measure(pipe, prompts, sampling, judged.seed, judged.repeats, rewards)
 
     return Work(work.folder.parent / "judged", work.weights).cell("clips", settings, compute)
+
+
+def compare_ways(ways: Mapping[str, Tuning], judged: Judged, work: Work, watched: Watched | None = None) -> Json:
+    """Tune in several ways, and compare each with the untuned pipeline.
+
+    Args:
+        ways (`Mapping[str, Tuning]`): By the name that tables use.
+        judged ([`Judged`]): On what.
+        work ([`Work`]): Where; studies share what they tune.
+        watched ([`Watched`], *optional*): What to measure on the way.
+
+    Returns:
+        `dict`: name to what [`compare`] returns.
+    """
+    found = {}
+    for name, tuning in tqdm(ways.items(), desc="ways to tune"):
+        base = judge_tuned(None, tuning.sampling, judged, work)
+        found[name] = compare(base, judge_tuned(tune(tuning, work, watched), tuning.sampling, judged, work))
+    return found
 
 
 COMPARED = ("mean", "prompt_following", "video_quality", "motion", "looks", VIDEORM, IMAGE)

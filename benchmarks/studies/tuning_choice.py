@@ -4,11 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from benchmarks.studies.draftv import TINY, TINY_JUDGED, TINY_WATCHED, change_table, draw_changes
 from benchmarks.studies.study import Json, Study, Work, settings_of
-from benchmarks.studies.tuning import Judged, Tuning, Watched, compare, judge_tuned, tune
+from benchmarks.studies.tuning import Judged, Tuning, Watched, compare_ways
 
 
 @dataclass(frozen=True)
@@ -30,13 +28,11 @@ class Settings:
 
 def run(settings: Settings, work: Work) -> Json:
     """Tune once for each choice."""
-    sampling = settings.tuning.sampling
-    base = judge_tuned(None, sampling, settings.judged, work)
-    found = {}
-    for rate, updates in tqdm(settings.tried, desc="choices"):
-        tuning = dataclasses.replace(settings.tuning, learning_rate=rate, steps=updates)
-        clips = judge_tuned(tune(tuning, work, settings.watched), sampling, settings.judged, work)
-        found[f"{rate:g}, {updates} updates"] = compare(base, clips)
+    ways = {
+        f"{rate:g}, {updates} updates": dataclasses.replace(settings.tuning, learning_rate=rate, steps=updates)
+        for rate, updates in settings.tried
+    }
+    found = compare_ways(ways, settings.judged, work, settings.watched)
     return {"settings": settings_of(settings), "over_untuned": found}
 
 
