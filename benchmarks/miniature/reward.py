@@ -8,6 +8,7 @@ CLIP has read and seen the web before anyone tunes it. In its place each tower h
 thrown away, what a prompt says (its motion too, which is only read) and what a single frame shows.
 """
 
+import json
 import logging
 import re
 import time
@@ -74,10 +75,22 @@ PROMPTS_PER_STEP = 32
 
 
 def build_tokenizer(seed: int) -> CLIPTokenizer:
-    """Make a CLIP tokenizer whose merges are those of the small world's prompts."""
+    """Make CLIP's tokenizer with only those of its merges that the small world's prompts use.
+
+    A tokenizer trained anew would order its pieces, and with them all that is trained later, differently in each run.
+    """
     rng = np.random.default_rng(seed)
-    prompts = [image_pair(rng).prompt for _ in range(5000)]
-    return clip_tokenizer().train_new_from_iterator(prompts, vocab_size=900)
+    clip = clip_tokenizer()
+    used = {piece for _ in range(5000) for piece in clip.tokenize(image_pair(rng).prompt)}
+    merges = json.loads(clip.backend_tokenizer.to_str())["model"]["merges"]
+    for left, right in reversed(merges):  # a merge joins pieces of earlier ones
+        if left + right in used:
+            used |= {left, right}
+    made = {left + right for left, right in merges}
+    merges = [(left, right) for left, right in merges if left + right in used]
+    pieces = sorted(clip.get_vocab(), key=clip.get_vocab().__getitem__)
+    kept = [piece for piece in pieces if piece in used or piece not in made]
+    return CLIPTokenizer({piece: number for number, piece in enumerate(kept)}, merges, model_max_length=77)
 
 
 def build_processor(tokenizer: CLIPTokenizer) -> VideoRMProcessor:
