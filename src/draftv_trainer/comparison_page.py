@@ -8,6 +8,7 @@ from pathlib import Path
 import jinja2
 
 from draftv_trainer.comparison import Outcome, RewardComparison
+from videorm_hf.reporting.tables import counted
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,6 @@ def write_page(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     template = environment.get_template("comparison_page.html.jinja2")
-    page = template.render(a=names[0], b=names[1], comparisons=comparisons, pairs=pairs, facts=facts)
+    page = template.render(a=names[0], b=names[1], comparisons=comparisons, pairs=pairs, facts=facts, counted=counted)
     path.write_text(page, encoding="utf-8")
     return path

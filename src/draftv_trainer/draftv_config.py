@@ -11,10 +11,10 @@ from transformers import TrainingArguments
 
 from draftv_trainer.augmentation import parse_augmentation
 from draftv_trainer.checkpointing import CHECKPOINTING_MODES
-from draftv_trainer.dtypes import parse_loading_dtypes
 from draftv_trainer.graph_steps import BACKPROP_MODES
 from draftv_trainer.rollout import SamplingSettings
 from draftv_trainer.sampling import check_pipeline_kwargs
+from videorm_hf.models.dtypes import parse_loading_dtypes
 
 # Arguments of the pipeline's call that have a field of their own.
 _SAMPLING_FIELDS = ("guidance_scale", "height", "width", "num_frames", "eta")

@@ -1,17 +1,13 @@
-"""`videorm convert`: arguments reach the converter, the report is printed, errors are one message and exit code 1."""
+"""`videorm convert`: arguments reach the converter, the report is printed, errors are one message and exit code 2."""
 
 from pathlib import Path
 
 import torch
-import typer
 from transformers import CLIPConfig, CLIPModel
 from typer.testing import CliRunner
 
 from videorm_hf import VideoRMModel
-from videorm_hf.cli.convert import convert
-
-app = typer.Typer()
-app.command()(convert)
+from videorm_hf.cli.videorm import app
 
 
 def write_clip(folder: Path) -> Path:
@@ -27,7 +23,7 @@ def write_clip(folder: Path) -> Path:
 def test_convert_writes_a_folder_and_reports(tmp_path: Path) -> None:
     source, out = write_clip(tmp_path / "clip"), tmp_path / "videorm"
     options = ["--num-frames", "4", "--temporal-shift", "none", "--temporal-head", "lstm", "--license", "mit"]
-    result = CliRunner().invoke(app, [str(source), str(out), *options])
+    result = CliRunner().invoke(app, ["convert", str(source), str(out), *options])
     assert result.exit_code == 0, result.output
     assert "licence mit" in " ".join(result.output.split())
     assert "the temporal head" in result.output
@@ -37,7 +33,7 @@ def test_convert_writes_a_folder_and_reports(tmp_path: Path) -> None:
 
 def test_convert_reports_an_error_once(tmp_path: Path) -> None:
     source, out = write_clip(tmp_path / "clip"), tmp_path / "videorm"
-    arguments = [str(source), str(out)]
+    arguments = ["convert", str(source), str(out)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2

@@ -217,3 +217,15 @@ def test_two_processes_write_what_one_does(scored: Path, pairs: Path, videorm_fo
     assert "8 of 12 videos scored" in result.stdout, result.stderr[-3000:]
     for row, expected in zip(rows_of(output), rows_of(scored), strict=True):
         assert row == expected | {"reward": pytest.approx(expected["reward"], abs=1e-6)}
+
+
+@pytest.mark.parametrize("words", [("--input", "absent.jsonl"), ("--input", "absent.txt")])
+def test_an_error_says_what_and_where_and_its_traceback_is_one_option_away(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["score", "videorm-mini", *words])
+    assert result.exit_code == 2 and "absent" in result.output and "Errno" not in result.output
+    assert "--traceback score ..." in result.output
+    asked = CliRunner().invoke(app, ["--traceback", "score", "videorm-mini", *words])
+    assert isinstance(asked.exception, (FileNotFoundError, ValueError))

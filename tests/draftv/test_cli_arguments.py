@@ -11,7 +11,7 @@ import torch
 from draftv_trainer import DRaFTVConfig
 from draftv_trainer.cli.arguments import SamplingArguments, find_rewards, read_prompts
 from draftv_trainer.cli.draftv import main
-from draftv_trainer.dtypes import parse_loading_dtypes
+from videorm_hf.models.dtypes import parse_loading_dtypes
 
 ROWS = [{"text": "a cat", "label": 1}, {"text": "a dog", "label": 2}]
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from draftv_trainer.dtypes import DTYPES, parse_dtype
 from draftv_trainer.model_card import FACTS_NAME
 from draftv_trainer.reward_terms import RewardFunction
 from draftv_trainer.sampling import check_pipeline_kwargs
 from draftv_trainer.trainer_inputs import prompt_dataset
 from draftv_trainer.variants import VideoSettings
+from videorm_hf.models.dtypes import DTYPES, parse_dtype
 from videorm_hf.models.sources import VIDEORM_FILES, find_source
 from videorm_hf.rewards import REWARDS, load_reward
 

@@ -34,6 +34,7 @@ from draftv_trainer.variants import (
     write_batch,
 )
 from videorm_hf.cli.yaml_options import options_parser, parse_options
+from videorm_hf.reporting.tables import counted
 
 RESULTS_NAME = "comparison.json"
 PAGE_NAME = "comparison.html"
@@ -223,8 +224,8 @@ def _show(output: Path, names: tuple[str, str], comparisons: Sequence[RewardComp
     console.print(table)
     margins = ", ".join(f"{row.tie_margin:g} ({row.name})" for row in comparisons)
     for line in (
-        f"A: {names[0]}; B: {names[1]}; wins are B's; {comparisons[0].num_pairs} pairs of "
-        f"{comparisons[0].num_prompts} prompts.",
+        f"A: {names[0]}; B: {names[1]}; wins are B's; {counted(comparisons[0].num_pairs, 'pair')} of "
+        f"{counted(comparisons[0].num_prompts, 'prompt')}.",
         f"Tie: the rewards of a pair differ by at most {margins}; it counts one half in the win rate.",
         "In brackets: 95 % bootstrap intervals over prompts. Sign test: exact, two-sided, one vote per prompt.",
         f"Written: {output / PAGE_NAME}, {output / RESULTS_NAME}",

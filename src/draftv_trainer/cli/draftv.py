@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from videorm_hf.cli.app import USER_ERRORS, show_error
+
 COMMANDS = {
     "train": "tune a pipeline's LoRA by the gradient of rewards",
     "sample": "sample videos, before and after side by side",
     "compare": "compare two LoRAs or pipelines by rewards, prompt by prompt",
     "demo": "score, tune and judge a miniature, offline, in minutes",
 }
-FAILED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,11 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _own_messages():
             importlib.import_module(f"draftv_trainer.cli.{options.command}").run(options.words)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except USER_ERRORS as error:
         if options.traceback:
             raise
-        sys.stderr.write(f"Error: {error}\n`draftv --traceback {options.command} ...` shows where it arose.\n")
-        return FAILED
+        return show_error(error, "draftv", options.command)
     return 0
 
 

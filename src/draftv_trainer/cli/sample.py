@@ -25,6 +25,7 @@ from draftv_trainer.variants import (
     write_batch,
 )
 from videorm_hf.cli.yaml_options import options_parser, parse_options
+from videorm_hf.reporting.tables import counted
 from videorm_hf.videoprefer.video_io import write_video
 
 GRID_NAME = "grid.mp4"
@@ -104,13 +105,8 @@ def _show(output: Path, variants: Sequence[Variant], num_prompts: int, *, grid: 
     """Say what was written where."""
     console = Console()
     names = ", ".join(variant.name for variant in variants)
-    videos, prompts = _counted(num_prompts * len(variants), "video"), _counted(num_prompts, "prompt")
+    videos, prompts = counted(num_prompts * len(variants), "video"), counted(num_prompts, "prompt")
     summary = f"{videos} ({prompts}: {names}) written to {output}"
     console.print(summary, highlight=False, markup=False, soft_wrap=True)
     if grid:
         console.print(f"side by side ({names}): {output / GRID_NAME}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _counted(number: int, noun: str) -> str:
-    """Put a number before a noun."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

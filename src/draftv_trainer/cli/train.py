@@ -11,9 +11,9 @@ from trl import TrlParser
 from draftv_trainer.cli.arguments import as_list, find_rewards, name_prompt_column, read_prompts
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.draftv_trainer import CHECKPOINT, DRaFTVTrainer
-from draftv_trainer.dtypes import DTYPES
 from draftv_trainer.lora import default_lora_config
 from videorm_hf.cli.yaml_options import options_parser, parse_options
+from videorm_hf.models.dtypes import DTYPES
 from videorm_hf.models.sources import PIPELINE_FILES, find_source
 
 logger = logging.getLogger(__name__)

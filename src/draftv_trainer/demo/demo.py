@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
 import transformers
@@ -98,6 +99,7 @@ def run_demo(output: Path, scale: Scale | None = None) -> dict[str, RewardCompar
     """
     scale = scale if scale is not None else Scale()
     begin = time.monotonic()
+    diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     console = Console()

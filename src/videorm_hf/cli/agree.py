@@ -37,20 +37,16 @@ def agree(
     # Imported here: scikit-learn and the readers take seconds, which `videoprefer --help` need not wait for.
     from videorm_hf.annotation.agreement import measure_agreement
 
-    try:
-        agreement = measure_agreement(
-            read_named_opinions(judge, dimension),
-            read_named_opinions(reference, reference_dimension or dimension),
-            _models(judge, reference, folder),
-            score_ties=score_ties,  # type: ignore[arg-type]  # checked by the metric
-            num_resamples=resamples,
-            seed=seed,
-        )
-        if output is not None:
-            _write(agreement, output)
-    except (ValueError, OSError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
+    agreement = measure_agreement(
+        read_named_opinions(judge, dimension),
+        read_named_opinions(reference, reference_dimension or dimension),
+        _models(judge, reference, folder),
+        score_ties=score_ties,  # type: ignore[arg-type]  # checked by the metric
+        num_resamples=resamples,
+        seed=seed,
+    )
+    if output is not None:
+        _write(agreement, output)
     _show(agreement)
     if output is not None:
         typer.echo(f"written to {output}")

@@ -64,21 +64,17 @@ def annotate(
     from videorm_hf.videoprefer.items import DIMENSIONS
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        options = judge.annotation_options(context.params, dimensions=tuple(dimension or DIMENSIONS))
-        items, root = read_videos(folder)
-        if output is None and root == Path():
-            raise ValueError("a labelled set is not written into: name the rating file with --output")
-        output = output or root / ("pairwise.jsonl" if mode == "pairwise" else "ratings.jsonl")
-        annotator = VideoAnnotator(options)
-        if dry_run:
-            _show_forecast(annotator.forecast(items, output, retry_failures=retry_failures))
-            return
-        summary = annotator.run(items, root, output, retry_failures=retry_failures)
-        _show(summary, options, output)
-    except (ValueError, OSError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
+    options = judge.annotation_options(context.params, dimensions=tuple(dimension or DIMENSIONS))
+    items, root = read_videos(folder)
+    if output is None and root == Path():
+        raise ValueError("a labelled set is not written into: name the rating file with --output")
+    output = output or root / ("pairwise.jsonl" if mode == "pairwise" else "ratings.jsonl")
+    annotator = VideoAnnotator(options)
+    if dry_run:
+        _show_forecast(annotator.forecast(items, output, retry_failures=retry_failures))
+        return
+    summary = annotator.run(items, root, output, retry_failures=retry_failures)
+    _show(summary, options, output)
     if summary.num_left or summary.failures:
         raise typer.Exit(1)
 

@@ -54,32 +54,28 @@ def best_of_n(
     from videorm_hf.evaluation.video_scores import ScoringSettings
 
     logging.basicConfig(level=logging.WARNING)
-    try:
-        labelled = get_benchmark(benchmark, data)
-        if labelled.votes:
-            raise ValueError(f"best-of-n needs ratings of single videos, {labelled.info.title} has votes on pairs.")
-        dimension = dimension or labelled.dimensions[-1]
-        videos = {(pair.item_id, name) for pair in labelled.pairs(dimension) for name in (pair.a_id, pair.b_id)}
-        settings = ScoringSettings(num_frames, batch_size, num_workers, timeout, device)
-        scored = [
-            score_benchmark(labelled, spec, name, output, videos=videos, settings=settings)
-            for spec, name in zip(reward, reward_names(reward), strict=True)
-        ]
-        ns, bootstrap = sorted(set(n or (1, 2, 4, 8))), Bootstrap(num_resamples=resamples, seed=seed)
-        # All choose from the same videos: those that every reward could score.
-        common = set.intersection(*(set(one.scores) for one in scored))
-        choosers = {_PEOPLE: people_choose(labelled.items, dimension, common)}
-        choosers |= {one.name: {video: one.scores[video] for video in common} for one in scored}
-        results = [
-            result
-            for name, scores in choosers.items()
-            for result in judge_best_of_n(name, labelled.items, dimension, scores, ns, bootstrap)
-        ]
-        failures = {one.name: one.failure_counts for one in scored}
-        _write(results, failures, f"{labelled.info.title}, {dimension}", output)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
+    labelled = get_benchmark(benchmark, data)
+    if labelled.votes:
+        raise ValueError(f"best-of-n needs ratings of single videos, {labelled.info.title} has votes on pairs.")
+    dimension = dimension or labelled.dimensions[-1]
+    videos = {(pair.item_id, name) for pair in labelled.pairs(dimension) for name in (pair.a_id, pair.b_id)}
+    settings = ScoringSettings(num_frames, batch_size, num_workers, timeout, device)
+    scored = [
+        score_benchmark(labelled, spec, name, output, videos=videos, settings=settings)
+        for spec, name in zip(reward, reward_names(reward), strict=True)
+    ]
+    ns, bootstrap = sorted(set(n or (1, 2, 4, 8))), Bootstrap(num_resamples=resamples, seed=seed)
+    # All choose from the same videos: those that every reward could score.
+    common = set.intersection(*(set(one.scores) for one in scored))
+    choosers = {_PEOPLE: people_choose(labelled.items, dimension, common)}
+    choosers |= {one.name: {video: one.scores[video] for video in common} for one in scored}
+    results = [
+        result
+        for name, scores in choosers.items()
+        for result in judge_best_of_n(name, labelled.items, dimension, scores, ns, bootstrap)
+    ]
+    failures = {one.name: one.failure_counts for one in scored}
+    _write(results, failures, f"{labelled.info.title}, {dimension}", output)
     _show(results, failures, ns, len(videos) - len(common), output)
     if any(failures.values()):
         raise typer.Exit(1)

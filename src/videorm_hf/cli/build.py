@@ -31,6 +31,7 @@ def build(
     Exit code: 0 if every item was used, 1 if something was set aside (with --strict: and nothing written), 2 if the
     command cannot be run as given.
     """
+    from videorm_hf.reporting.tables import counted
     from videorm_hf.videoprefer.builder import VideoPrefer
     from videorm_hf.videoprefer.features import VIEWS
     from videorm_hf.videoprefer.splits import SPLITS_FILE, assign_splits, write_splits
@@ -38,21 +39,18 @@ def build(
 
     logging.basicConfig(level=logging.ERROR)
     output = folder / "built" if output is None else output
-    try:
-        settings = options.dataset_settings(
-            folder, ratings, candidates, dimension, pairs_on, keep_ties, min_margin, split, seed, num_workers, strict
-        )
-        for view in VIEWS:
-            with tempfile.TemporaryDirectory() as cache:
-                builder = VideoPrefer(config_name=view, cache_dir=cache, **settings)
-                builder.config.checked(builder.config.open())  # nothing is written where this raises
-                builder.download_and_prepare(str(output / view), download_mode="force_redownload")
-            for lock in output.glob("*.lock"):  # which datasets leaves behind
-                lock.unlink()
-            for name, rows in builder.info.splits.items():
-                typer.echo(f"{view}, {name}: {rows.num_examples} rows")
-    except (ValueError, OSError) as error:
-        raise options.fail(error) from error
+    settings = options.dataset_settings(
+        folder, ratings, candidates, dimension, pairs_on, keep_ties, min_margin, split, seed, num_workers, strict
+    )
+    for view in VIEWS:
+        with tempfile.TemporaryDirectory() as cache:
+            builder = VideoPrefer(config_name=view, cache_dir=cache, **settings)
+            builder.config.checked(builder.config.open())  # nothing is written where this raises
+            builder.download_and_prepare(str(output / view), download_mode="force_redownload")
+        for lock in output.glob("*.lock"):  # which datasets leaves behind
+            lock.unlink()
+        for name, rows in builder.info.splits.items():
+            typer.echo(f"{view}, {name}: {counted(rows.num_examples, 'row')}")
     split_of = assign_splits(WorkingFolder(folder, ()).prompts(), builder.config.fractions, seed)
     write_splits(output / SPLITS_FILE, split_of, builder.config.fractions, seed)
     builder.report.write(output / "report.json")

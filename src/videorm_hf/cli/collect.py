@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from videorm_hf.cli import dataset_options as options
-
 _WHERE = "A file, REPOSITORY:FILE of the Hub, or a data set id.  [default: on the Hub]"
 
 
@@ -35,16 +33,13 @@ def collect(
     logging.basicConfig(level=logging.WARNING)
     locations = {"vidprom": vidprom, "activitynet": activitynet, "msrvtt": msrvtt}
     videos = {"activitynet": activitynet_videos, "msrvtt": msrvtt_videos}
-    try:
-        settings = CollectSettings(
-            counts={"vidprom": vidprom_count, "activitynet": activitynet_count, "msrvtt": msrvtt_count},
-            locations={name: location for name, location in locations.items() if location is not None},
-            video_folders={name: path for name, path in videos.items() if path is not None},
-            seed=seed,
-            max_words=max_words,
-        )
-        counts = collect_prompts(folder, settings)
-    except (ValueError, OSError) as error:
-        raise options.fail(error) from error
+    settings = CollectSettings(
+        counts={"vidprom": vidprom_count, "activitynet": activitynet_count, "msrvtt": msrvtt_count},
+        locations={name: location for name, location in locations.items() if location is not None},
+        video_folders={name: path for name, path in videos.items() if path is not None},
+        seed=seed,
+        max_words=max_words,
+    )
+    counts = collect_prompts(folder, settings)
     print_table([{"source": name, **tally} for name, tally in counts.items()], title="Prompts")
     typer.echo(f"written to {folder}")

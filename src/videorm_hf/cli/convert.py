@@ -39,24 +39,20 @@ def convert(
     Exit code: 0, or 2 for what cannot be converted as given.
     """
     # Imported here: open_clip takes seconds, which `videorm --help` need not wait for.
-    from videorm_hf.models.conversion import ConversionError, ConversionReport, convert_checkpoint
+    from videorm_hf.models.conversion import ConversionReport, convert_checkpoint
 
-    try:
-        report: ConversionReport = convert_checkpoint(
-            source,
-            out,
-            architecture=architecture,
-            num_frames=num_frames,
-            temporal_shift=temporal_shift,
-            temporal_head=temporal_head,
-            dtype=dtype,
-            revision=revision,
-            license=license,
-            overwrite=overwrite,
-        )
-    except ConversionError as error:
-        typer.secho(f"Error: {error}", err=True, fg="red")
-        raise typer.Exit(2) from error
+    report: ConversionReport = convert_checkpoint(
+        source,
+        out,
+        architecture=architecture,
+        num_frames=num_frames,
+        temporal_shift=temporal_shift,
+        temporal_head=temporal_head,
+        dtype=dtype,
+        revision=revision,
+        license=license,
+        overwrite=overwrite,
+    )
 
     table = Table(show_header=False, box=None)
     for name, value in {

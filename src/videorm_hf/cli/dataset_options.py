@@ -84,11 +84,3 @@ def finish(report: "Report") -> None:
     typer.echo(report.describe(), err=bool(report.problems))
     if report.problems:
         raise typer.Exit(1)
-
-
-def fail(error: Exception) -> typer.Exit:
-    """Show an error and return the exit that the command is to raise: 1 for bad data, 2 for all else."""
-    from videorm_hf.videoprefer.bad_data import BadDataError
-
-    typer.secho(f"Error: {error}", fg="red", err=True)
-    return typer.Exit(1 if isinstance(error, BadDataError) else 2)

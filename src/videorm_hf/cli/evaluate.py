@@ -45,23 +45,19 @@ def evaluate(
     from videorm_hf.evaluation.video_scores import ScoringSettings
 
     logging.basicConfig(level=logging.WARNING)
-    try:
-        report = evaluate_rewards(
-            get_benchmark(benchmark, data),
-            reward,
-            output,
-            dimensions=dimension,
-            settings=ScoringSettings(num_frames, batch_size, num_workers, timeout, device),
-            bootstrap=Bootstrap(num_resamples=resamples, seed=seed),
-            robustness=robustness,
-        )
-        output.mkdir(parents=True, exist_ok=True)
-        report.save(output / "report.json")
-        (output / "report.md").write_text(_markdown(report), encoding="utf-8")
-        _draw(report, output)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
+    report = evaluate_rewards(
+        get_benchmark(benchmark, data),
+        reward,
+        output,
+        dimensions=dimension,
+        settings=ScoringSettings(num_frames, batch_size, num_workers, timeout, device),
+        bootstrap=Bootstrap(num_resamples=resamples, seed=seed),
+        robustness=robustness,
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    report.save(output / "report.json")
+    (output / "report.md").write_text(_markdown(report), encoding="utf-8")
+    _draw(report, output)
     _show(report, output)
     if any(result.failures for result in report.rewards):
         raise typer.Exit(1)

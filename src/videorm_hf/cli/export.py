@@ -43,21 +43,18 @@ def export(
     from videorm_hf.videoprefer.export import export_to_hub_layout
 
     logging.basicConfig(level=logging.WARNING)
-    try:
-        settings = options.dataset_settings(
-            folder, ratings, candidates, dimension, pairs_on, keep_ties, min_margin, split, seed, num_workers, strict
-        )
-        report = export_to_hub_layout(
-            VideoPreferConfig(name="preference", **settings),
-            output,
-            layout,
-            title=title,
-            licences=dict(options.named_values(licence)),
-            shard_bytes=shard_size * 2**20,
-            overwrite=overwrite,
-        )
-    except (ValueError, OSError) as error:
-        raise options.fail(error) from error
+    settings = options.dataset_settings(
+        folder, ratings, candidates, dimension, pairs_on, keep_ties, min_margin, split, seed, num_workers, strict
+    )
+    report = export_to_hub_layout(
+        VideoPreferConfig(name="preference", **settings),
+        output,
+        layout,
+        title=title,
+        licences=dict(options.named_values(licence)),
+        shard_bytes=shard_size * 2**20,
+        overwrite=overwrite,
+    )
     typer.echo(f"written to {output}")
     if push is not None:
         upload(output, push, private)

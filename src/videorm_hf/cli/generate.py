@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from videorm_hf.cli import dataset_options as options
-
 
 def generate(
     folder: Annotated[Path, typer.Argument(help="Working folder with prompts.jsonl.")],
@@ -21,16 +19,15 @@ def generate(
     For several processes: accelerate launch -m videorm_hf.cli.videoprefer generate FOLDER --pool POOL.
     Exit code: 0 if every candidate is there, 1 if some failed, 2 if the command cannot be run as given.
     """
+    from videorm_hf.reporting.tables import counted
     from videorm_hf.videoprefer.generate import generate_candidates
     from videorm_hf.videoprefer.model_pool import read_pool
 
     logging.basicConfig(level=logging.WARNING)
-    try:
-        counts = generate_candidates(folder, read_pool(pool), seed, device=device, retry_failed=retry_failed)
-    except (ValueError, OSError) as error:
-        raise options.fail(error) from error
+    counts = generate_candidates(folder, read_pool(pool), seed, device=device, retry_failed=retry_failed)
     if counts is None:  # another process reports
         return
-    typer.echo(f"{counts.num_generated} videos, {counts.num_failed} failed; {counts.num_items} items in {folder}")
+    videos, items = counted(counts.num_generated, "video"), counted(counts.num_items, "item")
+    typer.echo(f"{videos}, {counts.num_failed} failed; {items} in {folder}")
     if counts.num_failed:
         raise typer.Exit(1)

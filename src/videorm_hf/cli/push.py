@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from videorm_hf.cli import dataset_options as options
-
 
 def push(
     folder: Annotated[Path, typer.Argument(help="What `videoprefer export` wrote.")],
@@ -22,10 +20,7 @@ def push(
     from videorm_hf.videoprefer.export import files_to_push
 
     logging.basicConfig(level=logging.WARNING)
-    try:
-        files = files_to_push(folder)
-    except OSError as error:
-        raise options.fail(error) from error
+    files = files_to_push(folder)
     if not dry_run:
         upload(folder, repo_id, private)
         return
@@ -35,13 +30,8 @@ def push(
 
 
 def upload(folder: Path, repo_id: str, private: bool) -> None:
-    """Upload a folder; what the Hub answers to a wrong name or token is shown with exit code 2."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
+    """Upload a folder and say where it is."""
     from videorm_hf.videoprefer.export import push_to_hub
 
-    try:
-        push_to_hub(folder, repo_id, private=private)
-    except (HFValidationError, HfHubHTTPError, OSError) as error:
-        raise options.fail(error) from error
+    push_to_hub(folder, repo_id, private=private)
     typer.echo(f"uploaded to https://huggingface.co/datasets/{repo_id}")

@@ -35,25 +35,21 @@ def rank(
 
     logging.basicConfig(level=logging.WARNING)
     settings = ScoringSettings(num_frames, batch_size, num_workers, timeout, device)
-    try:
-        files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-        if not files or not prompt.strip():
-            raise ValueError(f"{folder} holds no file" if not files else "--prompt must not be empty")
-        requests = {file.name: VideoRequest(str(file), prompt) for file in files}
-        scores: dict[str, dict[str, float]] = {}
-        failures: dict[str, str] = {}
-        for name, spec in zip(reward_names(reward), reward, strict=True):
-            found = score_requests(load_reward(spec), list(requests.values()), ScoreStore(None, {}), settings)
-            scores[name] = {file: found.rewards[r] for file, r in requests.items() if r in found.rewards}
-            failures |= {file: found.failures[r].reason for file, r in requests.items() if r in found.failures}
-        rows = _ranked(scores)
-        if output is not None:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            content = {"prompt": prompt, "ranking": rows, "not_scored": failures}
-            output.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    if not files or not prompt.strip():
+        raise ValueError(f"{folder} holds no file" if not files else "--prompt must not be empty")
+    requests = {file.name: VideoRequest(str(file), prompt) for file in files}
+    scores: dict[str, dict[str, float]] = {}
+    failures: dict[str, str] = {}
+    for name, spec in zip(reward_names(reward), reward, strict=True):
+        found = score_requests(load_reward(spec), list(requests.values()), ScoreStore(None, {}), settings)
+        scores[name] = {file: found.rewards[r] for file, r in requests.items() if r in found.rewards}
+        failures |= {file: found.failures[r].reason for file, r in requests.items() if r in found.failures}
+    rows = _ranked(scores)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        content = {"prompt": prompt, "ranking": rows, "not_scored": failures}
+        output.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if rows:
         print_table(rows, title=prompt)
     for file, reason in failures.items():

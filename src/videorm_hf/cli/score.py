@@ -46,16 +46,12 @@ def score(
     """
     logging.basicConfig(level=logging.WARNING)
     options = ScoringOptions(batch_size, num_frames, num_workers, timeout, device, dtype)
-    try:
-        pairs, folder = _pairs([*(more_videos or []), *(videos or [])], prompt, pairs_file)
-        if output is not None:
-            check_format(output)
-        if resume and (output is None or overwrite):
-            raise ValueError("--resume needs --output and excludes --overwrite")
-        rows = score_table(model, pairs, output, folder=folder, options=options, resume=resume, overwrite=overwrite)
-    except (ValueError, OSError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
+    pairs, folder = _pairs([*(more_videos or []), *(videos or [])], prompt, pairs_file)
+    if output is not None:
+        check_format(output)
+    if resume and (output is None or overwrite):
+        raise ValueError("--resume needs --output and excludes --overwrite")
+    rows = score_table(model, pairs, output, folder=folder, options=options, resume=resume, overwrite=overwrite)
     if rows:
         _show(rows, output)
         if prompt is not None and any(row["error"] == "missing" and _is_text(row["video"]) for row in rows):

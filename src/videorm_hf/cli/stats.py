@@ -40,15 +40,12 @@ def stats(
     logging.basicConfig(level=logging.WARNING)
     output = folder / "stats" if output is None else output
     report = Report()
-    try:
-        items = read_items(folder, ratings, num_candidates=candidates or None, report=report, strict=strict)
-        facts = compute_statistics(items)
-        rows, agreement = facts.rows(folder.name), facts.agreement_rows(folder.name)
-        for name, path in options.named_values(compare):
-            more_rows, more_agreement = _rows_of(name, get_benchmark(name, path))
-            rows, agreement = rows + more_rows, agreement + more_agreement
-    except (ValueError, OSError) as error:
-        raise options.fail(error) from error
+    items = read_items(folder, ratings, num_candidates=candidates or None, report=report, strict=strict)
+    facts = compute_statistics(items)
+    rows, agreement = facts.rows(folder.name), facts.agreement_rows(folder.name)
+    for name, path in options.named_values(compare):
+        more_rows, more_agreement = _rows_of(name, get_benchmark(name, path))
+        rows, agreement = rows + more_rows, agreement + more_agreement
     print_table(rows, title="Pairs and ties")
     print_table(agreement, title="Agreement of dimensions")
     wins = [

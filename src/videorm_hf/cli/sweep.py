@@ -67,33 +67,29 @@ def sweep(
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     frames, temperatures = num_frames or [4, 6, 8, 10], temperature or [0.3, 0.5, 0.7, 0.9]
-    try:
-        asked = {name: value for name, value in context.params.items() if name not in ("num_frames", "temperature")}
-        options = judge.annotation_options(asked, dimensions=(dimension,))
-        items, root = read_videos(folder)
-        if reference is None and open_set(folder) is None:
-            raise ValueError("a working folder has no people's ratings: name them with --reference")
-        people = read_named_opinions(reference or folder, reference_dimension or dimension)
-        points = []
-        for point in run_sweep(
-            options,
-            _drawn(items, num_items, seed),
-            root,
-            people,
-            output,
-            num_frames=frames,
-            temperatures=temperatures,
-            models=source_models(items),
-            score_ties=score_ties,  # type: ignore[arg-type]
-            num_resamples=resamples,
-            seed=seed,
-        ):
-            points.append(point)
-            _write(points, output)
-        _show(points)
-    except (ValueError, OSError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
+    asked = {name: value for name, value in context.params.items() if name not in ("num_frames", "temperature")}
+    options = judge.annotation_options(asked, dimensions=(dimension,))
+    items, root = read_videos(folder)
+    if reference is None and open_set(folder) is None:
+        raise ValueError("a working folder has no people's ratings: name them with --reference")
+    people = read_named_opinions(reference or folder, reference_dimension or dimension)
+    points = []
+    for point in run_sweep(
+        options,
+        _drawn(items, num_items, seed),
+        root,
+        people,
+        output,
+        num_frames=frames,
+        temperatures=temperatures,
+        models=source_models(items),
+        score_ties=score_ties,  # type: ignore[arg-type]
+        num_resamples=resamples,
+        seed=seed,
+    ):
+        points.append(point)
+        _write(points, output)
+    _show(points)
     typer.echo(f"written to {output}")
     if len(points) < len(frames) * len(temperatures) or any(point.summary.num_left for point in points):
         raise typer.Exit(1)

@@ -78,9 +78,6 @@ def train(
     own.addHandler(handler)
     try:
         run(words)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
     finally:
         own.removeHandler(handler)
 

@@ -1,7 +1,6 @@
 """`videorm`: convert checkpoints to VIDEORM folders and score videos with them."""
 
-import typer
-
+from videorm_hf.cli.app import make_app
 from videorm_hf.cli.best_of_n import best_of_n
 from videorm_hf.cli.convert import convert
 from videorm_hf.cli.evaluate import evaluate
@@ -9,17 +8,7 @@ from videorm_hf.cli.rank import rank
 from videorm_hf.cli.score import score
 from videorm_hf.cli.train import PASS_ON, train
 
-app = typer.Typer(
-    help="VIDEORM, a reward model for video.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command()(convert)
-app.command()(score)
-app.command()(evaluate)
-app.command()(best_of_n)
-app.command()(rank)
+app = make_app("VIDEORM, a reward model for video.", convert, score, evaluate, best_of_n, rank)
 app.command(context_settings=PASS_ON)(train)
 
 

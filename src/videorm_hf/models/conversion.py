@@ -22,6 +22,7 @@ from videorm_hf.models.clip_checkpoints import (
     read_clip_checkpoint,
     without_load_report,
 )
+from videorm_hf.models.dtypes import DTYPES
 from videorm_hf.models.model_card import render_model_card
 from videorm_hf.models.open_clip_layout import ConversionError, clip_tokenizer, raise_for_keys
 from videorm_hf.models.videorm.configuration_videorm import VideoRMConfig
@@ -30,8 +31,6 @@ from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.models.videorm.video_processing_videorm import VideoRMVideoProcessor
 
 __all__ = ["ConversionError", "ConversionReport", "clip_tokenizer", "convert_checkpoint"]
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,8 @@ def convert_checkpoint(
         ConversionError: If the source cannot be read, its keys do not fit, or `out` is in the way.
     """
     source, out = os.fspath(source), Path(out)
-    if dtype not in _DTYPES:
-        raise ConversionError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}.")
+    if dtype not in DTYPES:
+        raise ConversionError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
     _check_destination(out, overwrite)
     clip = read_clip_checkpoint(source, architecture, revision)
     config = VideoRMConfig(
@@ -148,7 +147,7 @@ def convert_checkpoint(
         temporal_shift=temporal_shift,
         temporal_head=temporal_head,
     )
-    model, fresh = _build_model(config, clip, _DTYPES[dtype], seed)
+    model, fresh = _build_model(config, clip, DTYPES[dtype], seed)
     report = ConversionReport(
         source=source,
         source_kind=clip.kind,

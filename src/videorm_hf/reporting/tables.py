@@ -47,6 +47,19 @@ def print_table(rows: Sequence[Row], title: str | None = None, columns: Sequence
     Console().print(table, crop=False)
 
 
+def counted(number: int, noun: str) -> str:
+    """Put a number before a noun.
+
+    Args:
+        number (`int`): How many.
+        noun (`str`): Of one.
+
+    Returns:
+        `str`: such as `"1 video"` or `"2 videos"`.
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def _columns(rows: Sequence[Row], columns: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row)) if columns is None else list(columns)
 

@@ -13,6 +13,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoProcessor
 
+from videorm_hf.models.dtypes import parse_dtype
 from videorm_hf.models.sources import VIDEORM_FILES, find_source
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
@@ -135,7 +136,7 @@ def place(model: torch.nn.Module, device: str | torch.device | None, dtype: str 
         device (`str` or `torch.device`, *optional*): Where to.
         dtype (`str` or `torch.dtype`, *optional*): Such as `"bfloat16"`.
     """
-    model.to(device=device, dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+    model.to(device=device, dtype=None if dtype is None else parse_dtype(dtype))
 
 
 def read_clip(video_processor: Any, num_frames: int | None, video: Any) -> np.ndarray:

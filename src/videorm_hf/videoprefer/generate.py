@@ -20,9 +20,10 @@ from accelerate import PartialState
 from diffusers import DiffusionPipeline
 from tqdm.auto import tqdm
 
+from videorm_hf.models.dtypes import DTYPES
 from videorm_hf.models.sources import PIPELINE_FILES, find_source, loading
 from videorm_hf.videoprefer.json_lines import read_lines, write_lines
-from videorm_hf.videoprefer.model_pool import DTYPES, CandidatePlan, ModelPool, PoolModel, draw_candidates
+from videorm_hf.videoprefer.model_pool import CandidatePlan, ModelPool, PoolModel, draw_candidates
 from videorm_hf.videoprefer.video_io import write_video
 from videorm_hf.videoprefer.working_folder import ITEMS_FILE, PROMPTS_FILE
 
