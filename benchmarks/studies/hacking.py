@@ -1,21 +1,33 @@
-"""Reward hacking: the truth against the trained reward over a long run, with the guard off and on.
+"""Reward hacking: the truth against the trained reward over long runs without augmentation, guard off and on.
 
-The run is made to go wrong: a high learning rate and late steps only, no augmentation. The guard sees neither truth
-nor test prompts: it watches motion and the image reward, which the run is not trained on.
+One run is tuned by VIDEORM through late steps alone. The other is tuned by the motion of pixels alone, which anyone
+adds who wants livelier videos, and which flicker raises as well. The guard sees neither truth nor test prompts: it
+watches what the run is not trained on.
 """
 
 import dataclasses
+import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from matplotlib.axes import Axes
 
 from benchmarks.studies.draftv import TINY, TINY_WATCHED
 from benchmarks.studies.image_reward import IMAGE, VIDEORM
 from benchmarks.studies.reward_curves import summarise_curve
 from benchmarks.studies.study import Json, Study, Work, number_within, settings_of
 from benchmarks.studies.tuning import MOTION, Tuning, Watched, tune
-from videorm_hf.reporting.plots import line_chart
+from videorm_hf.reporting.plots import chart_row, draw_lines
 from videorm_hf.reporting.tables import markdown_table
+
+LONG = Tuning(steps=120, reward_augmentation=None)
+RUNS = {
+    VIDEORM: dataclasses.replace(LONG, backprop="last", num_backprop_steps=4),
+    MOTION: dataclasses.replace(LONG, reward="motion"),
+}
+OFF = "off"
+AT_THE_END = {"mean rating": "mean", "video quality": "video_quality", VIDEORM: VIDEORM, MOTION: MOTION}
 
 
 @dataclass(frozen=True)
@@ -23,85 +35,94 @@ class Settings:
     """What is tuned and measured.
 
     Args:
-        tuning (`Tuning`): A run that hacks its reward.
+        runs (`dict[str, Tuning]`): By the measure that each is tuned by.
         guard_steps (`int`): How often the guard looks.
-        guard_tolerance (`float`): As in `DRaFTVConfig`.
+        guard_tolerances (`tuple[float, ...]`): As in `DRaFTVConfig`, whose default is 0.5.
         watched (`Watched`): How often, and on what, the truth is told.
     """
 
-    tuning: Tuning = Tuning(
-        steps=120, learning_rate=1.5e-3, backprop="last", num_backprop_steps=4, reward_augmentation=None
-    )
+    runs: dict[str, Tuning] = field(default_factory=lambda: RUNS)
     guard_steps: int = 10
-    guard_tolerance: float = 0.5
+    guard_tolerances: tuple[float, ...] = (0.5, 0.25)
     watched: Watched = Watched(every=20)
 
 
 def run(settings: Settings, work: Work) -> Json:
-    """Tune twice, without the guard and with it."""
-    guarded = dataclasses.replace(
-        settings.tuning, guard_steps=settings.guard_steps, guard_tolerance=settings.guard_tolerance
-    )
-    curves, stopped = {}, {}
-    for name, tuning in (("guard off", settings.tuning), ("guard on", guarded)):
-        folder = tune(tuning, work, settings.watched)
-        curves[name] = summarise_curve(json.loads((folder / "curve.json").read_text(encoding="utf-8")))
-        stopped[name] = json.loads((folder / "log.json").read_text(encoding="utf-8"))["global_step"]
-    return {"settings": settings_of(settings), "curves": curves, "updates": stopped}
+    """Tune by each reward, with the guard and without it.
+
+    The guard only looks: a run that it did not stop is also the run of a more tolerant one, and without any.
+    """
+    curves: Json = {}
+    for name, free in settings.runs.items():
+        runs: Json = {}
+        whole = None
+        for tolerance in sorted(settings.guard_tolerances):
+            guarded = dataclasses.replace(free, guard_steps=settings.guard_steps, guard_tolerance=tolerance)
+            runs[f"tolerance {tolerance:g}"] = curve = whole or _curve(tune(guarded, work, settings.watched))
+            whole = curve if curve["step"][-1] == free.steps else None
+        curves[name] = {OFF: whole or _curve(tune(free, work, settings.watched)), **runs}
+    return {"settings": settings_of(settings), "curves": curves}
+
+
+def _curve(folder: Path) -> Json:
+    return summarise_curve(json.loads((folder / "curve.json").read_text(encoding="utf-8")))
 
 
 def draw(results: Json, path: Path) -> None:
-    """Draw reward and truth in units of their spread at the start, and where the guard stopped."""
-    curve, stop = results["curves"]["guard off"], results["updates"]["guard on"]
-    shown = {"trained reward (VIDEORM)": VIDEORM, "truth": "mean", "image reward": IMAGE, "motion": MOTION}
+    """Draw rewards and truth in units of their spread at the start, and where the guard stopped."""
+    panels = {f"tuned by {name}": functools.partial(_draw_run, runs=runs) for name, runs in results["curves"].items()}
+    chart_row(path, panels, title="Rewards and truth over long runs without the guard")
+
+
+def _draw_run(axes: Axes, runs: Json) -> None:
+    curve = runs[OFF]
     series = {}
-    for label, name in shown.items():
+    for name in (VIDEORM, IMAGE, MOTION, "mean"):
         unit = curve[name]["spread_at_start"] or 1.0
+        label = "truth: mean rating" if name == "mean" else name
         series[label] = (curve["step"], [value / unit for value in curve[name]["change"]])
-    values = [value for _, ys in series.values() for value in ys]
-    series["the guard stops here"] = ([stop, stop], [min(values), max(values)])
-    line_chart(
-        path,
-        series,
-        xlabel="updates",
-        ylabel="change, in spreads over the prompts at the start",
-        title="Reward and truth over a long run",
-    )
+    draw_lines(axes, series, xlabel="updates", ylabel="change, in spreads over the prompts at the start")
+    for (name, run), style in zip(list(runs.items())[1:], ("--", ":"), strict=False):
+        stop = run["step"][-1]
+        if stop < curve["step"][-1]:
+            axes.axvline(stop, color="0.3", linestyle=style, label=f"the guard stops here ({name})")
 
 
 def report(results: Json) -> str:
     """Write the truth at its best, at the end, and where the guard stopped."""
     rows = []
-    for name, curve in results["curves"].items():
-        means = curve["mean"]["change"]
-        best = max(range(len(means)), key=lambda place: means[place])
-        end = {
-            measure: number_within(curve[measure]["change"][-1], curve[measure]["interval"][-1])
-            for measure in ("mean", VIDEORM)
-        }
-        rows.append(
-            {
-                "run": name,
-                "updates": results["updates"][name],
-                "truth at its best": f"{means[best]:+.2f} after {curve['step'][best]}",
-                "truth at the end": end["mean"],
-                "trained reward at the end": end[VIDEORM],
-            }
-        )
-    return "Changes since the start, of the mean rating and of the reward:\n\n" + markdown_table(rows)
+    for name, runs in results["curves"].items():
+        for guard, curve in runs.items():
+            means = curve["mean"]["change"]
+            best = max(range(len(means)), key=lambda place: means[place])
+            rows.append(
+                {
+                    "tuned by": name,
+                    "guard": guard,
+                    "updates": curve["step"][-1],
+                    "mean rating at its best": f"{means[best]:+.2f} after {curve['step'][best]}",
+                    **{
+                        label: number_within(curve[measure]["change"][-1], curve[measure]["interval"][-1])
+                        for label, measure in AT_THE_END.items()
+                    },
+                }
+            )
+    return "Changes since the start; all but the first at the end of the run:\n\n" + markdown_table(rows)
 
 
 STUDY = Study(
     name="hacking",
     title="Reward hacking, with the guard off and on",
     question=(
-        "A long DRaFT-V run that is made to exploit its reward: a high learning rate, the last four steps only, "
-        "no augmentation. The guard watches motion and the image reward on prompts of the validation split; it "
-        "knows nothing of the truth."
+        "Long runs without augmentation. One is tuned by VIDEORM through the last four steps alone; one by the motion "
+        "of pixels, as anyone may do who wants livelier videos. The guard watches, on prompts of the validation "
+        "split, motion and whichever of VIDEORM and the image reward is not trained on; it knows nothing of the truth."
     ),
     run=run,
     full=Settings(),
-    smoke=Settings(TINY, guard_steps=1, watched=TINY_WATCHED),
+    smoke=Settings(
+        {VIDEORM: TINY, MOTION: dataclasses.replace(TINY, reward="motion")}, guard_steps=1, watched=TINY_WATCHED
+    ),
     draw=draw,
     report=report,
 )

@@ -39,10 +39,11 @@ from draftv_trainer.demo.miniature import (
     tuning_arguments,
 )
 from draftv_trainer.draftv_trainer import CHECKPOINT
+from draftv_trainer.guard import mean_motion
 from draftv_trainer.instructvideo import InstructVideoConfig, InstructVideoTrainer
 from videorm_hf.miniature.clips import NUM_FRAMES, render
 from videorm_hf.miniature.scenes import random_scene, write_prompt
-from videorm_hf.rewards import Reward
+from videorm_hf.rewards import FunctionReward, Reward
 
 # Ratings closer than this are a tie: half of one claim of a prompt with five.
 TIE_MARGIN = 0.1
@@ -54,7 +55,8 @@ class Tuning:
     """How the pipeline is tuned.
 
     Args:
-        reward (`"videorm"` or `"image"`): VIDEORM, or the image reward averaged over frames.
+        reward (`"videorm"`, `"image"` or `"motion"`): VIDEORM, the image reward averaged over frames, or the mean
+            difference of consecutive frames, which no model has to be asked for.
         method (`"draft"` or `"instructvideo"`): Sampling from noise, or editing rendered clips; there the image reward
             is InstructVideo's (four segments, attenuation 1).
         steps (`int`): Updates.
@@ -68,7 +70,7 @@ class Tuning:
         reward_augmentation (`str`, *optional*): As in `DRaFTVConfig`.
         reference_coef (`float`): As in `DRaFTVConfig`.
         num_prompts (`int`): Prompts of the training split.
-        guard_steps (`int`, *optional*): As in `DRaFTVConfig`; the monitors are motion and the reward not trained on.
+        guard_steps (`int`, *optional*): As in `DRaFTVConfig`; the monitors are motion and the rewards not trained on.
         guard_tolerance (`float`): As in `DRaFTVConfig`.
         seed (`int`): Of prompts, noise and LoRA.
     """
@@ -173,7 +175,7 @@ def make_trainer(tuning: Tuning, work: Work, folder: Path, save_steps: int = 20)
     if tuning.guard_steps is not None:
         arguments |= {"guard_steps": tuning.guard_steps, "guard_tolerance": tuning.guard_tolerance}
         arguments["sample_prompts"] = held_out_prompts(16, 300, split="validation")
-        monitors = _load_reward("image" if tuning.reward == "videorm" else "videorm", work)
+        monitors = [_load_reward(name, work) for name in ("videorm", "image") if name != tuning.reward]
     args = DRaFTVConfig(
         **arguments,
         backprop=tuning.backprop,
@@ -220,9 +222,14 @@ def _real_clips(tuning: Tuning, work: Work) -> Dataset:
 
 
 def _load_reward(name: str, work: Work) -> Reward:
-    if name not in ("videorm", "image"):
-        raise ValueError(f"reward must be videorm or image, got {name!r}.")
-    return (load_videorm if name == "videorm" else load_image_reward)(work.weights.videorm)
+    match name:
+        case "videorm":
+            return load_videorm(work.weights.videorm)
+        case "image":
+            return load_image_reward(work.weights.videorm)
+        case "motion":
+            return FunctionReward(lambda frames, prompts: mean_motion(frames), name="motion")
+    raise ValueError(f"reward must be videorm, image or motion, got {name!r}.")
 
 
 class Watcher(TrainerCallback):

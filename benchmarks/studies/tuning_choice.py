@@ -21,7 +21,7 @@ class Settings:
     """
 
     tuning: Tuning = Tuning()
-    tried: tuple[tuple[float, int], ...] = ((1.5e-3, 60), (4e-3, 60))
+    tried: tuple[tuple[float, int], ...] = ((7e-4, 60), (1.5e-3, 60), (4e-3, 60))
     judged: Judged = Judged(num_prompts=96, repeats=1, seed=400, split="validation")
     watched: Watched = Watched()
 

@@ -8,9 +8,11 @@ from matplotlib.axes import Axes
 
 from benchmarks.studies.best_of_n import TRUTH, rows_of
 from benchmarks.studies.draftv import DRAFT_V
+from benchmarks.studies.hacking import OFF
 from benchmarks.studies.image_reward import CLIP_LIKE, IMAGE, VIDEORM
 from benchmarks.studies.known_pairs import GROUPS
 from benchmarks.studies.study import Json, number_within, percent_within
+from draftv_trainer import DRaFTVConfig
 from videorm_hf.reporting.plots import chart_row, draw_bars, draw_lines
 from videorm_hf.reporting.tables import markdown_table
 from videorm_hf.videoprefer.pairs import MEAN
@@ -105,13 +107,22 @@ def _more_than_ten_is_worse(results: Json) -> Verdict:
 
 
 def _guard_stops_in_time(results: Json) -> Verdict:
-    free, guarded = (results["curves"][name]["mean"]["change"] for name in ("guard off", "guard on"))
-    stopped = results["updates"]["guard on"]
-    found = (
-        f"unguarded: at best {max(free):+.2f}, at the end {free[-1]:+.2f}; the guard stopped after {stopped} of "
-        f"{results['updates']['guard off']} updates, at {guarded[-1]:+.2f}"
-    )
-    return Verdict(stopped < results["updates"]["guard off"] and guarded[-1] >= 0 > free[-1], found)
+    found, in_time = [], []
+    for name, runs in results["curves"].items():
+        free, default = runs[OFF], runs[f"tolerance {DRaFTVConfig.guard_tolerance:g}"]
+        rise, end, last = free[name]["interval"][-1], free["mean"]["change"][-1], free["step"][-1]
+        if rise[0] > 0 > end:  # on prompts that it was not tuned on the reward rose, and the truth fell
+            in_time.append(default["step"][-1] < last and default["mean"]["change"][-1] >= 0)
+        stops = [
+            f"at {guard} the guard stops it after {run['step'][-1]}, at {run['mean']['change'][-1]:+.2f}"
+            for guard, run in runs.items()
+            if run["step"][-1] < last
+        ]
+        found.append(
+            f"tuned by {name}: the truth at best {max(free['mean']['change']):+.2f}, after {last} updates {end:+.2f}, "
+            f"the reward itself {number_within(free[name]['change'][-1], rise)}; {', '.join(stops) or 'not stopped'}"
+        )
+    return Verdict(bool(in_time) and all(in_time), ". ".join(found))
 
 
 def _transformer_is_best(results: Json) -> Verdict:

@@ -77,10 +77,16 @@ def test_a_change_counts_as_shown_only_beyond_its_interval(low: float, said: str
     assert len(rows) == 4 and all(row[3].strip() == said for row in rows)
 
 
-@pytest.mark.parametrize(("guarded", "updates", "said"), [(0.1, 40, "yes"), (-0.1, 40, "**no**"), (0.1, 80, "**no**")])
-def test_the_guard_must_stop_and_stop_in_time(guarded: float, updates: int, said: str) -> None:
-    curves = {"guard off": {"mean": {"change": [0.0, 0.3, -0.4]}}, "guard on": {"mean": {"change": [0.0, guarded]}}}
-    table = verdict_table({"hacking": {"curves": curves, "updates": {"guard off": 80, "guard on": updates}}})
+@pytest.mark.parametrize(
+    ("rise", "guarded", "updates", "said"),
+    [(0.2, 0.1, 40, "yes"), (0.2, -0.1, 40, "**no**"), (0.2, 0.1, 80, "**no**"), (-0.2, 0.1, 40, "**no**")],
+    ids=["in time", "too late", "never", "nothing hacked"],
+)
+def test_the_guard_must_stop_and_stop_in_time(rise: float, guarded: float, updates: int, said: str) -> None:
+    reward = {"change": [0.0, rise], "interval": [[0.0, 0.0], [rise - 0.1, rise + 0.1]]}
+    free = {"step": [0, 40, 80], "mean": {"change": [0.0, 0.3, -0.4]}, "a reward": reward}
+    stopped = {"step": [0, updates], "mean": {"change": [0.0, guarded]}}
+    table = verdict_table({"hacking": {"curves": {"a reward": {"off": free, "tolerance 0.5": stopped}}}})
     assert table.splitlines()[2].split("|")[3].strip() == said
 
 
