@@ -21,7 +21,7 @@ class Settings:
     """
 
     tuning: Tuning = Tuning()
-    tried: tuple[tuple[float, int], ...] = ((7e-4, 60), (1.5e-3, 60), (4e-3, 60))
+    tried: tuple[tuple[float, int], ...] = ((7e-4, 60), (7e-4, 120), (1.5e-3, 60), (4e-3, 60))
     judged: Judged = Judged(num_prompts=96, repeats=1, seed=400, split="validation")
     watched: Watched = Watched()
 
@@ -51,8 +51,8 @@ STUDY = Study(
     title="How long and how fast to tune, chosen on the validation split",
     question=(
         "DRaFT-V at several learning rates and numbers of updates, on prompts of the validation split. All other "
-        "studies, the demo and the Space tune with what raises the mean rating most. Differences to the untuned "
-        "pipeline, by the truth."
+        "studies, the demo and the Space tune at the rate that raises the mean rating most, for as long as more "
+        "updates raise it further beyond chance. Differences to the untuned pipeline, by the truth."
     ),
     run=run,
     full=Settings(),

@@ -62,6 +62,14 @@ def test_the_page_is_what_the_results_say() -> None:
     )
 
 
+@needs_weights
+@pytest.mark.parametrize("name", STUDIES)
+def test_results_are_of_the_shipped_weights(name: str) -> None:
+    assert page.read_results()[name]["weights"] == Weights(VIDEORM_MINI, T2V_MINI).fingerprint, (
+        f"run `python -m benchmarks.studies {name}`"
+    )
+
+
 def test_every_claim_is_of_a_study_and_needs_no_other() -> None:
     assert {claim.study for claim in CLAIMS} <= set(STUDIES)
     assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)

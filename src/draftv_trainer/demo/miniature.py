@@ -15,7 +15,7 @@ GUIDANCE_SCALE = 3.0
 # What else the pipeline is called with.
 SIZE: dict[str, Any] = {"height": SIDE, "width": SIDE}
 PIPELINE_KWARGS: dict[str, Any] = {"video_length": NUM_FRAMES, "clean_caption": False}
-LEARNING_RATE = 1.5e-3
+LEARNING_RATE = 7e-4
 LORA_RANK = 8
 AUGMENTATION = "shift,noise,color"
 
