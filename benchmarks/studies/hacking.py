@@ -21,7 +21,7 @@ from benchmarks.studies.tuning import MOTION, Tuning, Watched, tune
 from videorm_hf.reporting.plots import chart_row, draw_lines
 from videorm_hf.reporting.tables import markdown_table
 
-LONG = Tuning(steps=120, reward_augmentation=None)
+LONG = Tuning(steps=100, reward_augmentation=None)
 RUNS = {
     VIDEORM: dataclasses.replace(LONG, backprop="last", num_backprop_steps=4),
     MOTION: dataclasses.replace(LONG, reward="motion"),
