@@ -27,6 +27,7 @@ RUNS = {
     MOTION: dataclasses.replace(LONG, reward="motion"),
 }
 OFF = "off"
+LINEAR_UP_TO = 5.0
 AT_THE_END = {"mean rating": "mean", "video quality": "video_quality", VIDEORM: VIDEORM, MOTION: MOTION}
 
 
@@ -82,6 +83,8 @@ def _draw_run(axes: Axes, runs: Json) -> None:
         label = "truth: mean rating" if name == "mean" else name
         series[label] = (curve["step"], [value / unit for value in curve[name]["change"]])
     draw_lines(axes, series, xlabel="updates", ylabel="change, in spreads over the prompts at the start")
+    if max(max(ys) for _, ys in series.values()) > LINEAR_UP_TO:  # where a reward explodes, the rest is seen as well
+        axes.set_yscale("symlog", linthresh=1)
     for (name, run), style in zip(list(runs.items())[1:], ("--", ":"), strict=False):
         stop = run["step"][-1]
         if stop < curve["step"][-1]:

@@ -34,7 +34,7 @@ def show_error(error: Exception, program: str, command: str) -> int:
 class CommandGroup(TyperGroup):
     """Commands whose errors end in two lines and an exit code."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:  # click's Context, which newer Typers carry within themselves
         """Run a command."""
         try:
             return super().invoke(ctx)
