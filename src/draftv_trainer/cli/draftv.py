@@ -11,8 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from videorm_hf.cli.app import USER_ERRORS, show_error
-
 COMMANDS = {
     "train": "tune a pipeline's LoRA by the gradient of rewards",
     "sample": "sample videos, before and after side by side",
@@ -35,9 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _own_messages():
             importlib.import_module(f"draftv_trainer.cli.{options.command}").run(options.words)
-    except USER_ERRORS as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         if options.traceback:
             raise
+        from videorm_hf.cli.app import show_error  # which is slow to import: --help does without
+
         return show_error(error, "draftv", options.command)
     return 0
 
