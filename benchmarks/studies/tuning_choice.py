@@ -1,4 +1,4 @@
-"""How fast and how long DRaFT-V tunes in the small world, chosen on prompts of the validation split."""
+"""How fast, how long and through how many steps DRaFT-V tunes, chosen on prompts of the validation split."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,13 +15,15 @@ class Settings:
 
     Args:
         tuning (`Tuning`): The rest of it.
-        tried (`tuple[tuple[float, int], ...]`): Learning rate and updates of each run.
+        tried (`tuple[tuple[float, int], ...]`): Learning rate and updates, the gradient through all steps.
+        last_steps (`tuple[int, ...]`): K of further runs like the first, with a gradient through the last K steps.
         judged (`Judged`): Prompts of the validation split.
         watched (`Watched`): As in the study of DRaFT-V, which uses the chosen run again.
     """
 
     tuning: Tuning = Tuning()
     tried: tuple[tuple[float, int], ...] = ((7e-4, 60), (7e-4, 120), (1.5e-3, 60), (4e-3, 60))
+    last_steps: tuple[int, ...] = (1, 4)
     judged: Judged = Judged(num_prompts=96, repeats=1, seed=400, split="validation")
     watched: Watched = Watched()
 
@@ -32,6 +34,11 @@ def run(settings: Settings, work: Work) -> Json:
         f"{rate:g}, {updates} updates": dataclasses.replace(settings.tuning, learning_rate=rate, steps=updates)
         for rate, updates in settings.tried
     }
+    (rate, updates), *_ = settings.tried
+    for steps in settings.last_steps:
+        ways[f"{rate:g}, {updates} updates, last {steps}"] = dataclasses.replace(
+            settings.tuning, learning_rate=rate, steps=updates, backprop="last", num_backprop_steps=steps
+        )
     found = compare_ways(ways, settings.judged, work, settings.watched)
     return {"settings": settings_of(settings), "over_untuned": found}
 
@@ -50,13 +57,14 @@ STUDY = Study(
     name="tuning_choice",
     title="How long and how fast to tune, chosen on the validation split",
     question=(
-        "DRaFT-V at several learning rates and numbers of updates, on prompts of the validation split. All other "
-        "studies, the demo and the Space tune at the rate that raises the mean rating most, for as long as more "
-        "updates raise it further beyond chance. Differences to the untuned pipeline, by the truth."
+        "DRaFT-V at several learning rates and numbers of updates, with a gradient through all ten steps, on prompts "
+        "of the validation split. All other studies, the demo and the Space tune at the rate that raises the mean "
+        "rating most, for as long as more updates raise it further beyond chance. Then the same through the last "
+        "steps alone, as the demo tunes. Differences to the untuned pipeline, by the truth."
     ),
     run=run,
     full=Settings(),
-    smoke=Settings(TINY, ((1e-3, 2),), TINY_JUDGED, TINY_WATCHED),
+    smoke=Settings(TINY, ((1e-3, 2),), (1,), TINY_JUDGED, TINY_WATCHED),
     draw=draw,
     report=report,
 )
