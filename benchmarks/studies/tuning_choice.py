@@ -45,17 +45,19 @@ def run(settings: Settings, work: Work) -> Json:
 
 def draw(results: Json, path: Path) -> None:
     """Draw the change of each rating."""
-    draw_changes(results["over_untuned"], path, "Learning rate and number of updates, on validation prompts")
+    draw_changes(
+        results["over_untuned"], path, "Learning rate, updates and steps with a gradient, on validation prompts"
+    )
 
 
 def report(results: Json) -> str:
     """Write what each choice changes."""
-    return change_table("learning rate, updates", results["over_untuned"])
+    return change_table("learning rate, updates, steps", results["over_untuned"])
 
 
 STUDY = Study(
     name="tuning_choice",
-    title="How long and how fast to tune, chosen on the validation split",
+    title="How fast, how long and through how many steps to tune, chosen on the validation split",
     question=(
         "DRaFT-V at several learning rates and numbers of updates, with a gradient through all ten steps, on prompts "
         "of the validation split. All other studies, the demo and the Space tune at the rate that raises the mean "

@@ -33,10 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _own_messages():
             importlib.import_module(f"draftv_trainer.cli.{options.command}").run(options.words)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:  # videorm_hf.cli.app.USER_ERRORS
         if options.traceback:
             raise
-        from videorm_hf.cli.app import show_error  # which is slow to import: --help does without
+        # Imported here: it takes seconds, which `draftv --help` need not wait for.
+        from videorm_hf.cli.app import show_error
 
         return show_error(error, "draftv", options.command)
     return 0
