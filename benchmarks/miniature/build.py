@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks.miniature.generator import GeneratorSettings, build_generator
-from benchmarks.miniature.preferences import make_items, make_rendered_items
+from benchmarks.miniature.preferences import make_items, make_rendered_items, shift_items
 from benchmarks.miniature.reward import build_image_reward, head_trainer, train_video_reward
 from benchmarks.miniature.softening import soften_head
 from benchmarks.studies.image_reward import load_image_reward, load_videorm
@@ -51,11 +51,13 @@ class Settings:
     Args:
         generator ([`GeneratorSettings`]): Of t2v-mini.
         image_reward_steps (`int`): Steps of 32 prompts.
-        num_train_items (`int`): Items with clips of the generator that the temporal head learns from.
-        num_rendered_items (`int`): Items of rendered clips alone that it learns from too.
-        num_validation_items (`int`): Items that choose its best epoch.
+        num_train_items (`int`): Items of the generator's clips that the temporal head learns from.
+        num_shifted (`int`): Shifted copies of each of these: so few clips would be learned by heart.
+        num_rendered_items (`int`): Items of rendered clips that it learns from too.
+        num_validation_items (`int`): Items of either kind that choose its best epoch.
         epochs (`int`): Passes over the training items.
         num_test_items (`int`): Items that the rewards are measured on.
+        num_softening_pairs (`int`): Pairs of each fault that decide how strong the head may be.
         num_known_pairs (`int`): Pairs of each fault that the rewards are measured on.
         num_prompts (`int`): Prompts of each split that the generator is measured on.
         seed (`int`): Of everything.
@@ -63,17 +65,19 @@ class Settings:
 
     generator: GeneratorSettings = GeneratorSettings()
     image_reward_steps: int = 2_000
-    num_train_items: int = 320
+    num_train_items: int = 384
+    num_shifted: int = 3
     num_rendered_items: int = 10_000
-    num_validation_items: int = 96
-    epochs: int = 16
-    num_test_items: int = 96
+    num_validation_items: int = 64
+    epochs: int = 8
+    num_test_items: int = 64
+    num_softening_pairs: int = 300
     num_known_pairs: int = 150
     num_prompts: int = 96
     seed: int = 0
 
 
-SMOKE = Settings(GeneratorSettings(64, 4, 4, 4), 4, 16, 16, 16, 2, 16, 4, 8)
+SMOKE = Settings(GeneratorSettings(64, 4, 4, 4), 4, 32, 1, 16, 16, 2, 16, 4, 4, 8)
 
 
 def main() -> None:
@@ -116,17 +120,20 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
         log["t2v-mini"] = futures["t2v-mini"].result()
         generate = partial(pool.submit, _generated_items, work / "t2v-mini")
         if sets:
-            sets.append(generate(settings.num_train_items, "train", settings.seed))
+            half = settings.num_train_items // 2
+            sets += [generate(half, "train", settings.seed + number) for number in (3, 4)]
             sets.append(generate(settings.num_validation_items, "validation", settings.seed + 1))
         test = generate(settings.num_test_items, "test", settings.seed + 2)
         generated = {
             name: pool.submit(_generator_table, work / "t2v-mini", settings.num_prompts, split, settings.seed + 50)
             for name, split in (("t2v_mini_train", "train"), ("t2v_mini", "test"))
         }
-        rendered, train, validation = (made.result() for made in sets) if sets else ([], [], [])
-        training = (work / "image-reward", train + rendered, validation, settings.epochs, settings.seed)
+        rendered, first, second, validation = (made.result() for made in sets) if sets else ([], [], [], [])
+        train = [*first, *second, *shift_items(first + second, settings.num_shifted, settings.seed), *rendered]
+        validation += make_rendered_items(settings.num_validation_items, "validation", settings.seed)
+        training = (work / "image-reward", train, validation, settings.epochs, settings.seed)
         log["temporal-head"] = _part(work / "temporal-head", train_video_reward, *training)
-        softening = (work / "temporal-head", settings.num_known_pairs, settings.seed)
+        softening = (work / "temporal-head", settings.num_softening_pairs, settings.seed)
         log["videorm-mini"] = _part(work / "videorm-mini", soften_head, *softening)
         tables = reward_tables(work / "videorm-mini", settings, test.result())
         tables |= {name: table.result() for name, table in generated.items()}

@@ -21,11 +21,8 @@ from benchmarks.studies.tuning import MOTION, Tuning, Watched, tune
 from videorm_hf.reporting.plots import chart_row, draw_lines
 from videorm_hf.reporting.tables import markdown_table
 
-LONG = Tuning(steps=100, reward_augmentation=None)
-RUNS = {
-    VIDEORM: dataclasses.replace(LONG, backprop="last", num_backprop_steps=4),
-    MOTION: dataclasses.replace(LONG, reward="motion"),
-}
+LONG = Tuning(steps=100, num_backprop_steps=4, reward_augmentation=None)
+RUNS = {VIDEORM: LONG, MOTION: dataclasses.replace(LONG, reward="motion")}
 OFF = "off"
 LINEAR_UP_TO = 5.0
 AT_THE_END = {"mean rating": "mean", "video quality": "video_quality", VIDEORM: VIDEORM, MOTION: MOTION}
@@ -117,8 +114,8 @@ STUDY = Study(
     name="hacking",
     title="Reward hacking, with the guard off and on",
     question=(
-        "Long runs without augmentation. One is tuned by VIDEORM through the last four steps alone; one by the motion "
-        "of pixels, as anyone may do who wants livelier videos. The guard watches, on prompts of the validation "
+        "Long runs through the last four steps, without augmentation. One is tuned by VIDEORM; one by the motion of "
+        "pixels, as anyone may do who wants livelier videos. The guard watches, on prompts of the validation "
         "split, motion and whichever of VIDEORM and the image reward is not trained on; it knows nothing of the truth."
     ),
     run=run,

@@ -34,7 +34,9 @@ from draftv_trainer.demo.miniature import (
     AUGMENTATION,
     LEARNING_RATE,
     LORA_RANK,
+    NUM_BACKPROP_STEPS,
     PIPELINE_KWARGS,
+    UPDATES,
     lora_config,
     tuning_arguments,
 )
@@ -77,12 +79,12 @@ class Tuning:
 
     reward: str = "videorm"
     method: str = "draft"
-    steps: int = 60
+    steps: int = UPDATES
     batch_size: int = 4
     learning_rate: float = LEARNING_RATE
     lora_rank: int = LORA_RANK
-    backprop: str = "all"
-    num_backprop_steps: int | None = None
+    backprop: str = "last"
+    num_backprop_steps: int | None = NUM_BACKPROP_STEPS
     sampling: Sampling = Sampling()
     edit_share: float = 0.6
     reward_augmentation: str | None = AUGMENTATION
@@ -176,12 +178,8 @@ def make_trainer(tuning: Tuning, work: Work, folder: Path, save_steps: int = 20)
         arguments |= {"guard_steps": tuning.guard_steps, "guard_tolerance": tuning.guard_tolerance}
         arguments["sample_prompts"] = held_out_prompts(16, 300, split="validation")
         monitors = [_load_reward(name, work) for name in ("videorm", "image") if name != tuning.reward]
-    args = DRaFTVConfig(
-        **arguments,
-        backprop=tuning.backprop,
-        num_backprop_steps=tuning.num_backprop_steps,
-        pipeline_kwargs=PIPELINE_KWARGS,
-    )
+    arguments |= {"backprop": tuning.backprop, "num_backprop_steps": tuning.num_backprop_steps}
+    args = DRaFTVConfig(**arguments, pipeline_kwargs=PIPELINE_KWARGS)
     prompts = held_out_prompts(tuning.num_prompts, tuning.seed, split="train")
     pipe = load_generator(work.weights.pipeline)
     reward = _load_reward(tuning.reward, work)

@@ -1,5 +1,6 @@
 """`make miniature` in a few steps of everything: real networks, real training, real files."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from benchmarks.miniature.generator import (
     train_autoencoder,
     what_moves,
 )
+from benchmarks.miniature.preferences import make_rendered_items, shift_items
 from videorm_hf import VideoRMModel
 from videorm_hf.miniature.clips import WAYS, render
 from videorm_hf.miniature.scenes import Scene, Thing
@@ -80,6 +82,27 @@ def test_standard_latents_decode_to_the_same_frames() -> None:
         standardize_latents(vae, torch.randn(12), torch.rand(12) + 0.5)
         after = vae.decode(vae.encode(frames).latent_dist.mean).sample
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+
+
+def test_shifted_items_keep_ratings_and_move_all_clips_of_an_item_alike() -> None:
+    items = make_rendered_items(6, "train", seed=0)
+    shifted = shift_items(items, num_copies=2, seed=0)
+    assert len({item.item_id for item in [*items, *shifted]}) == 18
+    moves = set()
+    for before, after in zip([*items, *items], shifted, strict=True):
+        pairs = list(zip(before.candidates, after.candidates, strict=True))
+        assert all(one.ratings == other.ratings and one.video.shape == other.video.shape for one, other in pairs)
+        fitting = [
+            (down, right)
+            for down, right in itertools.product(range(-3, 4), repeat=2)
+            if all(
+                np.array_equal(np.roll(one.video, (down, right), (1, 2))[:, 3:-3, 3:-3], other.video[:, 3:-3, 3:-3])
+                for one, other in pairs
+            )
+        ]
+        assert len(fitting) == 1
+        moves.update(fitting)
+    assert len(moves) > 3
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from options import Options
 
 from draftv_trainer import DRaFTVConfig, DRaFTVTrainer
 from draftv_trainer.cli.arguments import trained_settings
-from draftv_trainer.demo.miniature import PIPELINE_KWARGS, lora_config, tuning_arguments
+from draftv_trainer.demo.miniature import PIPELINE_KWARGS, UPDATES, lora_config, tuning_arguments
 from draftv_trainer.model_card import FACTS_NAME
 from draftv_trainer.variants import BASE, Variant, VideoSettings, sample_variants
 from videorm_hf.miniature.clips import render
@@ -29,7 +29,6 @@ from videorm_hf.videoprefer.working_folder import ITEMS_FILE
 
 logger = logging.getLogger(__name__)
 NUM_PROMPTS = 12
-TUNING_STEPS = 16
 FAULTS = ("wrong_direction", "wrong_color", "flicker")
 _SHOWN_SIDE = 128  # tiny clips are enlarged to this, so that H.264 keeps their colours
 _NOTE = (
@@ -143,12 +142,11 @@ def tune_lora(folder: Path) -> Path:
     """
     if (folder / FACTS_NAME).is_file():  # what the trainer writes last
         return folder
-    logger.info("First start: tuning a LoRA for %d steps.", TUNING_STEPS)
+    logger.info("First start: tuning a LoRA for %d steps.", UPDATES)
     config = DRaFTVConfig(
-        **tuning_arguments(TUNING_STEPS),
+        **tuning_arguments(UPDATES),
         output_dir=str(folder),
         per_device_train_batch_size=2,
-        backprop="all",
         pipeline_kwargs=PIPELINE_KWARGS,
         seed=0,
         save_strategy="no",
@@ -158,7 +156,7 @@ def tune_lora(folder: Path) -> Path:
         model=DiffusionPipeline.from_pretrained(T2V_MINI),
         reward_funcs=VideoRMReward.from_pretrained(VIDEORM_MINI),
         args=config,
-        train_dataset=miniature_prompts("train", 2 * TUNING_STEPS),
+        train_dataset=miniature_prompts("train", 2 * UPDATES),
         peft_config=lora_config(),
     )
     trainer.train()

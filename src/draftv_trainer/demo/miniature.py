@@ -1,6 +1,6 @@
 """How the shipped miniature is sampled and tuned: by the demo, the Space and the studies alike.
 
-The learning rate was chosen on prompts of the validation split: `benchmarks/studies/tuning_choice.py`.
+How it is tuned was chosen on prompts of the validation split: `benchmarks/studies/tuning_choice.py`.
 """
 
 from typing import Any
@@ -16,6 +16,8 @@ GUIDANCE_SCALE = 3.0
 SIZE: dict[str, Any] = {"height": SIDE, "width": SIDE}
 PIPELINE_KWARGS: dict[str, Any] = {"video_length": NUM_FRAMES, "clean_caption": False}
 LEARNING_RATE = 7e-4
+UPDATES = 60
+NUM_BACKPROP_STEPS = 1
 LORA_RANK = 8
 AUGMENTATION = "shift,noise,color"
 
@@ -35,6 +37,7 @@ def tuning_arguments(updates: int) -> dict[str, Any]:
         "lr_scheduler_type": "constant_with_warmup",
         "warmup_steps": max(1, updates // 10),
         "num_inference_steps": NUM_INFERENCE_STEPS,
+        "num_backprop_steps": NUM_BACKPROP_STEPS,
         "guidance_scale": GUIDANCE_SCALE,
         **SIZE,
         "reward_augmentation": AUGMENTATION,
