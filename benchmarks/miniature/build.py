@@ -8,13 +8,14 @@ folder: an interrupted run goes on with the first part that is missing.
 """
 
 import argparse
+import itertools
 import json
 import logging
 import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.miniature.generator import GeneratorSettings, build_generator
+from benchmarks.miniature.generator import GeneratorSettings, build_generator, early_folder
 from benchmarks.miniature.preferences import make_items, make_rendered_items, shift_items
 from benchmarks.miniature.reward import build_image_reward, head_trainer, train_video_reward
 from benchmarks.miniature.softening import soften_head
@@ -52,6 +53,7 @@ class Settings:
         generator ([`GeneratorSettings`]): Of t2v-mini.
         image_reward_steps (`int`): Steps of 32 prompts.
         num_train_items (`int`): Items of the generator's clips that the temporal head learns from.
+        num_early_items (`int`): Items of the half-trained generator's clips, made while it goes on training.
         num_shifted (`int`): Shifted copies of each of these: so few clips would be learned by heart.
         num_rendered_items (`int`): Items of rendered clips that it learns from too.
         num_validation_items (`int`): Items of either kind that choose its best epoch.
@@ -65,19 +67,20 @@ class Settings:
 
     generator: GeneratorSettings = GeneratorSettings()
     image_reward_steps: int = 2_000
-    num_train_items: int = 384
+    num_train_items: int = 256
+    num_early_items: int = 768
     num_shifted: int = 3
     num_rendered_items: int = 10_000
     num_validation_items: int = 64
     epochs: int = 8
     num_test_items: int = 64
-    num_softening_pairs: int = 300
+    num_softening_pairs: int = 200
     num_known_pairs: int = 150
     num_prompts: int = 96
     seed: int = 0
 
 
-SMOKE = Settings(GeneratorSettings(64, 4, 4, 4), 4, 32, 1, 16, 16, 2, 16, 4, 4, 8)
+SMOKE = Settings(GeneratorSettings(64, 4, 4, 4, 2), 4, 32, 16, 1, 16, 16, 2, 16, 4, 4, 8)
 
 
 def main() -> None:
@@ -105,6 +108,7 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
     Returns:
         `dict[str, Any]`: what is written to `hub_cards/results/miniature.json`.
     """
+    begin = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
     _check_settings(work, settings)
     parts = {
@@ -117,6 +121,10 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
         sets: list[Future[list[Item]]] = []
         if not _facts(work / "temporal-head").exists():  # while the generator goes on training
             sets.append(pool.submit(_rendered_items, work, settings))
+            wait(sets)
+            while not (early_folder(work / "t2v-mini").exists() or futures["t2v-mini"].done()):
+                time.sleep(1)
+            sets.append(pool.submit(_early_items, work, settings))
         log["t2v-mini"] = futures["t2v-mini"].result()
         generate = partial(pool.submit, _generated_items, work / "t2v-mini")
         if sets:
@@ -128,8 +136,8 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
             name: pool.submit(_generator_table, work / "t2v-mini", settings.num_prompts, split, settings.seed + 50)
             for name, split in (("t2v_mini_train", "train"), ("t2v_mini", "test"))
         }
-        rendered, first, second, validation = (made.result() for made in sets) if sets else ([], [], [], [])
-        train = [*first, *second, *shift_items(first + second, settings.num_shifted, settings.seed), *rendered]
+        *cheap, first, second, validation = (made.result() for made in sets) if sets else ([], [], [])
+        train = _with_shifted(first + second, settings) + list(itertools.chain(*cheap))
         validation += make_rendered_items(settings.num_validation_items, "validation", settings.seed)
         training = (work / "image-reward", train, validation, settings.epochs, settings.seed)
         log["temporal-head"] = _part(work / "temporal-head", train_video_reward, *training)
@@ -140,6 +148,7 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
     return {
         "tables": tables,
         "log": log,
+        "seconds_of_this_run": round(time.monotonic() - begin),
         "settings": asdict(settings),
         "machine": {"processor": platform.processor() or platform.machine(), "threads": 2},
         "versions": {name: version(name) for name in ("torch", "transformers", "diffusers", "numpy")},
@@ -212,8 +221,23 @@ def _generated_items(generator: Path, num_items: int, split: str, seed: int) -> 
 
 def _rendered_items(work: Path, settings: Settings) -> list[Item]:
     """Make rendered items, and the features of their clips for the training of the temporal head, in the pool."""
-    items = make_rendered_items(settings.num_rendered_items, "train", settings.seed)
-    head_trainer(work / "temporal-head", work / "image-reward", items, items[:1], settings.epochs, settings.seed)
+    return _with_features(make_rendered_items(settings.num_rendered_items, "train", settings.seed), work, settings)
+
+
+def _early_items(work: Path, settings: Settings) -> list[Item]:
+    """Make items of the half-trained generator, and the features of their clips, in the pool."""
+    pipe = load_generator(early_folder(work / "t2v-mini"))
+    items = make_items(pipe, settings.num_early_items, "train", settings.seed + 5)
+    return _with_features(_with_shifted(items, settings), work, settings)
+
+
+def _with_shifted(items: list[Item], settings: Settings) -> list[Item]:
+    return items + shift_items(items, settings.num_shifted, settings.seed)
+
+
+def _with_features(items: list[Item], work: Path, settings: Settings) -> list[Item]:
+    any_pairs = make_rendered_items(2, "validation", settings.seed)
+    head_trainer(work / "temporal-head", work / "image-reward", items, any_pairs, settings.epochs, settings.seed)
     return items
 
 
