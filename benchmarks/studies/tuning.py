@@ -165,6 +165,8 @@ def make_trainer(tuning: Tuning, work: Work, folder: Path, save_steps: int = 20)
         "guidance_scale": tuning.sampling.guidance_scale,
         "reward_augmentation": tuning.reward_augmentation,
         "reference_coef": tuning.reference_coef,
+        # The graph of all steps at once would fill the memory of a small machine.
+        "checkpointing": "none" if tuning.num_backprop_steps == 1 else "step",
         "vae_checkpointing": False,
         "save_steps": save_steps,
         "save_total_limit": 1,
