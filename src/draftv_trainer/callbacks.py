@@ -15,7 +15,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from draftv_trainer.decoding import reward_decoding
 from draftv_trainer.draftv_config import DRaFTVConfig
-from draftv_trainer.guard import TRAINED_REWARD, find_falls, mean_motion
+from draftv_trainer.guard import TRAINED_REWARD, find_falls, is_sound, mean_motion
 from draftv_trainer.reward_terms import RewardTerm, check_finite, score_frames
 from draftv_trainer.rollout import RewardRollout, noise_seed, spread_frames
 from draftv_trainer.sample_videos import SampleVideo, report_samples, write_samples
@@ -50,7 +50,8 @@ class SampleVideosCallback(TrainerCallback):
     """Sample fixed prompts from fixed noise: write the videos, score them by the monitors, and stop a hacked run.
 
     Videos are made at the start and every `sample_steps` steps, scores at the start and every `guard_steps`. The guard
-    is [`~draftv_trainer.guard.find_falls`]. With several processes each samples its share.
+    is [`~draftv_trainer.guard.find_falls`]; when it stops a run, it puts back the LoRA of the last look at which no
+    monitor was below its start, at worst the untrained one. With several processes each samples its share.
 
     Args:
         trainer (`DRaFTVTrainer`):
@@ -80,6 +81,8 @@ class SampleVideosCallback(TrainerCallback):
         self.fixed = fixed
         self.monitors = list(monitors)
         self.start: dict[str, list[float]] | None = None
+        # Step and LoRA of the last look at which no monitor was below its start.
+        self.kept: tuple[int, list[torch.Tensor]] | None = None
 
     def on_train_begin(self, args: DRaFTVConfig, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Sample before the first step; a resumed run keeps the start that its checkpoint holds.
@@ -98,7 +101,8 @@ class SampleVideosCallback(TrainerCallback):
         judge = args.guard_steps is not None and (state.global_step == 0 or self.start is None)
         if write or judge:
             scores = self._visit(state.global_step, write, judge)
-            self.start = scores if judge else self.start
+            if judge:
+                self.start, self.kept = scores, (state.global_step, self.trainer.copy_weights())
 
     def on_step_end(self, args: DRaFTVConfig, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Sample when it is time, and stop the run when a monitor has fallen while the reward rose.
@@ -118,16 +122,23 @@ class SampleVideosCallback(TrainerCallback):
         if not (write or judge):
             return
         scores = self._visit(state.global_step, write, judge)
-        if judge and self.start is not None:
+        if judge and self.start is not None and self.kept is not None:
+            if is_sound(self.start, scores):
+                self.kept = (state.global_step, self.trainer.copy_weights())
             falls = find_falls(self.start, scores, args.guard_tolerance)
             if falls:
                 control.should_training_stop = True
+                kept_step, weights = self.kept
+                self.trainer.put_back(weights)
+                state.best_model_checkpoint = None  # which load_best_model_at_end would load by the hacked reward
+                self._log({"guard_kept_step": kept_step})
                 before, now = fmean(self.start[TRAINED_REWARD]), fmean(scores[TRAINED_REWARD])
                 logger.error(
                     "Stopping at step %d: %s, while the trained reward rose from %.4g to %.4g on the same prompts: it "
-                    "is being exploited. Use an earlier checkpoint or a smaller lora_scale; train with "
-                    "reward_augmentation, reference_coef or a lower learning_rate; or raise guard_tolerance (%.2g).",
-                    *(state.global_step, "; ".join(map(str, falls)), before, now, args.guard_tolerance),
+                    "is being exploited. The LoRA of step %d is back, the last at which no monitor was below its "
+                    "start. Train with reward_augmentation, reference_coef or a lower learning_rate; or raise "
+                    "guard_tolerance (%.2g).",
+                    *(state.global_step, "; ".join(map(str, falls)), before, now, kept_step, args.guard_tolerance),
                 )
 
     def _visit(self, step: int, write: bool, judge: bool) -> dict[str, list[float]]:
@@ -149,11 +160,14 @@ class SampleVideosCallback(TrainerCallback):
             return {}
         names = by_position[0][1].keys()
         scores_by_name = {name: [by_position[position][1][name] for position in positions] for name in names}
-        # Logging takes back the order to log this step's loss: give it again.
-        should_log = self.trainer.control.should_log
-        self.trainer.log({f"monitor/{name}": fmean(values) for name, values in scores_by_name.items()})
-        self.trainer.control.should_log = should_log
+        self._log({f"monitor/{name}": fmean(values) for name, values in scores_by_name.items()})
         return scores_by_name
+
+    def _log(self, values: dict[str, float]) -> None:
+        """Log, and give again the order to log this step's loss, which logging takes back."""
+        should_log = self.trainer.control.should_log
+        self.trainer.log(values)
+        self.trainer.control.should_log = should_log
 
     def _sample(self, position: int) -> torch.Tensor:
         """Sample one clip, (1, T, 3, H, W), with noise that depends on the run's seed and the place alone."""

@@ -107,7 +107,8 @@ class DRaFTVConfig(TrainingArguments):
         guard_tolerance (`float`, *optional*, defaults to `0.5`):
             Stop the run when a monitor's mean has fallen by more than this many times its spread at the start, while
             the trained reward on the same prompts has risen. The spread is the standard deviation over the prompts,
-            but at least a tenth of the mean.
+            but at least a tenth of the mean. The LoRA is then put back to the last look at which no monitor was below
+            its start, at worst the start.
         monitor_motion (`bool`, *optional*, defaults to `True`):
             Whether motion, the mean absolute difference of consecutive frames, is a monitor beside the trainer's
             `monitor_rewards`.

@@ -48,7 +48,7 @@ from videorm_hf.trainer.resuming import CheckpointFiles
 NUM_FIXED_PROMPTS = 4
 
 
-# What resuming needs beyond Trainer's own files: the average of the LoRA, counts, the guard's start.
+# What resuming needs beyond Trainer's own files: the average of the LoRA, counts, what the guard holds.
 RUN_STATE_NAME = "draftv_state.pt"
 CHECKPOINT = CheckpointFiles(weights=(LORA_WEIGHTS_NAME,), archives=(RUN_STATE_NAME,))
 
@@ -150,10 +150,10 @@ class DRaFTVTrainer(ResumableTrainer):
 
     def _add_own_callbacks(self, monitor_rewards: RewardFunctions | None) -> None:
         """Add what watches the run, after Trainer's reporters, which must be ready before."""
-        weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self._skip_nonfinite = SkipNonFiniteCallback(weights, self.args.max_nonfinite_steps)
+        self._weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self._skip_nonfinite = SkipNonFiniteCallback(self._weights, self.args.max_nonfinite_steps)
         self.add_callback(self._skip_nonfinite)
-        self._average = LoraAverage(weights, self.args.ema_decay) if self.args.ema_decay is not None else None
+        self._average = LoraAverage(self._weights, self.args.ema_decay) if self.args.ema_decay is not None else None
         if self._average is not None:
             self.add_callback(self._average)
         if self.pop_callback(ProgressCallback) is not None:
@@ -184,6 +184,28 @@ class DRaFTVTrainer(ResumableTrainer):
             `AbstractContextManager`: of the moving average with `ema_decay`, else one that does nothing.
         """
         return nullcontext() if self._average is None else self._average.applied()
+
+    def copy_weights(self) -> list[torch.Tensor]:
+        """Copy what [`published_weights`] puts into the LoRA's place.
+
+        Returns:
+            `list[torch.Tensor]`: of each of its parameters.
+        """
+        with self.published_weights():
+            return [parameter.detach().clone() for parameter in self._weights]
+
+    def put_back(self, weights: Sequence[torch.Tensor]) -> None:
+        """Put copied weights into the LoRA, and into its moving average.
+
+        Args:
+            weights (`list[torch.Tensor]`):
+                What [`copy_weights`] returned.
+        """
+        with torch.no_grad():
+            for parameter, weight in zip(self._weights, weights, strict=True):
+                parameter.copy_(weight)
+        if self._average is not None:
+            self._average.restart()
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """Train, or go on from a checkpoint to the same end, to the bit on a CPU in float32.
@@ -387,6 +409,7 @@ class DRaFTVTrainer(ResumableTrainer):
                 "average": None if self._average is None else self._average.state_dict(),
                 "num_skipped": self._skip_nonfinite.num_skipped,
                 "guard_start": None if self._sample_videos is None else self._sample_videos.start,
+                "guard_kept": None if self._sample_videos is None else self._sample_videos.kept,
             }
             torch.save(state, os.path.join(output_dir, RUN_STATE_NAME))
 
@@ -405,7 +428,7 @@ class DRaFTVTrainer(ResumableTrainer):
             self._average.load_state_dict(state["average"])
         self._skip_nonfinite.num_skipped = state["num_skipped"]
         if self._sample_videos is not None:
-            self._sample_videos.start = state["guard_start"]
+            self._sample_videos.start, self._sample_videos.kept = state["guard_start"], state["guard_kept"]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """Read the LoRA of a checkpoint that was written to its end."""

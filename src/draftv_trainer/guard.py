@@ -1,5 +1,7 @@
 """The guard against reward hacking: monitors that are never trained on must not fall while the trained reward rises.
 
+Where they do, the run ends with the weights of the last look at which none was below its start.
+
 Source: reward over-optimisation (Gao et al. 2023, arXiv 2210.10760). The trained reward is a proxy: it can keep rising
 while what it stands for falls, and only a measure that no gradient has seen tells.
 """
@@ -99,3 +101,19 @@ def find_falls(start: ScoresByName, now: ScoresByName, tolerance: float) -> list
         if before - after > tolerance * unit:
             falls.append(Fall(name, before, after, (before - after) / unit if unit else float("inf")))
     return sorted(falls, key=lambda fall: -fall.units)
+
+
+def is_sound(start: ScoresByName, now: ScoresByName) -> bool:
+    """Tell whether no monitor's mean over the fixed prompts is below that at the start.
+
+    Args:
+        start (`dict[str, list[float]]`):
+            Scores at the start.
+        now (`dict[str, list[float]]`):
+            Scores of the same prompts and noise now.
+
+    Returns:
+        `bool`
+    """
+    monitors = start.keys() - {TRAINED_REWARD}
+    return all(statistics.fmean(now[name]) >= statistics.fmean(start[name]) for name in monitors)

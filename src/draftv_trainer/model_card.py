@@ -63,6 +63,7 @@ def run_facts(rollout: RewardRollout, args: DRaFTVConfig, log_history: Sequence[
             "optimizer": OptimizerNames(args.optim).value,
             "ema_decay": args.ema_decay,
             "seed": args.seed,
+            **{name: entry[name] for entry in log_history for name in ("guard_kept_step",) if name in entry},
         },
         "reward": _curve_ends(log_history),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},

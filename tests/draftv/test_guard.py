@@ -1,12 +1,15 @@
 """The guard: what counts as a fall, and a run that is really hacked, stopped with it and not without."""
 
+import itertools
+import json
 import logging
 
 import pytest
 import torch
 
 from draftv_trainer.draftv_trainer import DRaFTVTrainer
-from draftv_trainer.guard import TRAINED_REWARD, find_falls, mean_motion, spread
+from draftv_trainer.guard import TRAINED_REWARD, find_falls, is_sound, mean_motion, spread
+from draftv_trainer.model_card import FACTS_NAME
 from tests.draftv.factories import lora_weights, redness, tiny_args, tiny_wan
 
 DATA = ["a red dog runs", "a blue cat", "a green bird jumps", "a circle falls"]
@@ -73,6 +76,29 @@ def test_a_fall_counts_only_while_the_reward_rises(reward, a, b, tolerance, fall
     assert [fall.name for fall in find_falls(START, now, tolerance)] == fallen
 
 
+def test_sound_is_what_has_no_monitor_below_its_start():
+    assert is_sound(START, {**START, TRAINED_REWARD: [-9.0, -9.0]})
+    assert is_sound(START, {**START, "a": [0.0, 4.0]})
+    assert not is_sound(START, {**START, "b": [-1.0, 0.9]})
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
+def test_a_stopped_run_ends_with_the_last_weights_that_no_monitor_spoke_against(tmp_path, ema_decay):
+    looks = itertools.count()
+
+    def sound_three_times(frames, prompts):
+        return torch.full((len(frames),), 1.0 if next(looks) < 3 * len(DATA) else 0.0)
+
+    settings = {"monitor_motion": False, "ema_decay": ema_decay}
+    stopped = run(tmp_path, redness, sound_three_times, guard_steps=1, **settings)
+    assert stopped.state.global_step == 3 and logged(stopped, "guard_kept_step") == {3: 2}
+    stopped.save_model()
+    assert json.loads((tmp_path / FACTS_NAME).read_text())["training"]["guard_kept_step"] == 2
+    until_then = run(tmp_path, redness, **settings, guard_steps=None, max_steps=2)
+    weights = lora_weights(until_then.pipe)
+    assert all(torch.equal(weight, weights[name]) for name, weight in lora_weights(stopped.pipe).items())
+
+
 @pytest.mark.slow
 def test_a_hacked_run_is_stopped_with_the_guard_and_not_without(tmp_path, caplog):
     with caplog.at_level(logging.ERROR):
@@ -82,6 +108,8 @@ def test_a_hacked_run_is_stopped_with_the_guard_and_not_without(tmp_path, caplog
     assert 2 <= stopped < 12 and list(motion) == list(range(0, stopped + 1, 2))
     assert motion[stopped] < motion[0] and reward[stopped] > reward[0]
     (message,) = [record.getMessage() for record in caplog.records]
+    kept = max(step for step in motion if motion[step] >= motion[0])
+    assert logged(guarded, "guard_kept_step") == {stopped: kept} and f"The LoRA of step {kept} is back" in message
     assert message.startswith(f"Stopping at step {stopped}: motion fell from {motion[0]:.4g} to {motion[stopped]:.4g}")
     assert f"the trained reward rose from {reward[0]:.4g} to {reward[stopped]:.4g}" in message
 

@@ -100,6 +100,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, whole,
     raw, raw_resumed = (state["average"]["weights"] for state in states)
     assert all(torch.equal(one, other) for one, other in zip(raw, raw_resumed, strict=True))
     assert states[0]["guard_start"] == states[1]["guard_start"]
+    (step, kept), (step_resumed, kept_resumed) = (state["guard_kept"] for state in states)
+    assert step == step_resumed and all(map(torch.equal, kept, kept_resumed))
 
 
 @pytest.fixture
