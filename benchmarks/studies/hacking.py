@@ -22,7 +22,11 @@ from videorm_hf.reporting.plots import chart_row, draw_lines
 from videorm_hf.reporting.tables import markdown_table
 
 LONG = Tuning(steps=100, num_backprop_steps=4, reward_augmentation=None)
-RUNS = {VIDEORM: LONG, MOTION: dataclasses.replace(LONG, reward="motion")}
+RUNS = {
+    VIDEORM: LONG,
+    IMAGE: dataclasses.replace(LONG, reward="image"),
+    MOTION: dataclasses.replace(LONG, reward="motion"),
+}
 OFF = "off"
 LINEAR_UP_TO = 5.0
 AT_THE_END = {"mean rating": "mean", "video quality": "video_quality", VIDEORM: VIDEORM, MOTION: MOTION}
@@ -57,13 +61,15 @@ def run(settings: Settings, work: Work) -> Json:
         for tolerance in sorted(settings.guard_tolerances):
             guarded = dataclasses.replace(free, guard_steps=settings.guard_steps, guard_tolerance=tolerance)
             runs[f"tolerance {tolerance:g}"] = curve = whole or _curve(tune(guarded, work, settings.watched))
-            whole = curve if curve["step"][-1] == free.steps else None
+            whole = curve if curve["guard_kept_step"] is None else None
         curves[name] = {OFF: whole or _curve(tune(free, work, settings.watched)), **runs}
     return {"settings": settings_of(settings), "curves": curves}
 
 
 def _curve(folder: Path) -> Json:
-    return summarise_curve(json.loads((folder / "curve.json").read_text(encoding="utf-8")))
+    """Return the curve of a run; where the guard stopped it, its last point is of the LoRA that was put back."""
+    curve, log = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("curve.json", "log.json"))
+    return {**summarise_curve(curve), "guard_kept_step": log["guard_kept_step"]}
 
 
 def draw(results: Json, path: Path) -> None:
@@ -100,6 +106,7 @@ def report(results: Json) -> str:
                     "tuned by": name,
                     "guard": guard,
                     "updates": curve["step"][-1],
+                    "LoRA of update": curve["step"][-1] if (kept := curve["guard_kept_step"]) is None else kept,
                     "mean rating at its best": f"{means[best]:+.2f} after {curve['step'][best]}",
                     **{
                         label: number_within(curve[measure]["change"][-1], curve[measure]["interval"][-1])
@@ -107,16 +114,17 @@ def report(results: Json) -> str:
                     },
                 }
             )
-    return "Changes since the start; all but the first at the end of the run:\n\n" + markdown_table(rows)
+    opening = "Changes since the start; all but the first are of the LoRA that the run ends with:"
+    return f"{opening}\n\n{markdown_table(rows)}"
 
 
 STUDY = Study(
     name="hacking",
     title="Reward hacking, with the guard off and on",
     question=(
-        "Long runs through the last four steps, without augmentation. One is tuned by VIDEORM; one by the motion of "
-        "pixels, as anyone may do who wants livelier videos. The guard watches, on prompts of the validation "
-        "split, motion and whichever of VIDEORM and the image reward is not trained on; it knows nothing of the truth."
+        "Long runs through the last four steps, without augmentation. One is tuned by VIDEORM; one by the image "
+        "reward; one by the motion of pixels, as anyone may do who wants livelier videos. The guard watches, on prompts "
+        "of the validation split, motion and whichever of VIDEORM and the image reward is not trained on; it knows nothing of the truth."
     ),
     run=run,
     full=Settings(),

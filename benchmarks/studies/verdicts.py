@@ -117,7 +117,8 @@ def _guard_stops_in_time(results: Json) -> Verdict:
         if rise[0] > 0 > end:  # on prompts that it was not tuned on the reward rose, and the truth fell
             in_time.append(default["step"][-1] < last and default["mean"]["change"][-1] >= 0)
         stops = [
-            f"at {guard} the guard stops it after {run['step'][-1]}, at {run['mean']['change'][-1]:+.2f}"
+            f"at {guard} the guard stops it after {run['step'][-1]} and puts back the LoRA of update "
+            f"{run['guard_kept_step']}, at {run['mean']['change'][-1]:+.2f}"
             for guard, run in runs.items()
             if run["step"][-1] < last
         ]
@@ -187,7 +188,7 @@ CLAIMS = (
     Claim("A gradient through the last step alone raises the true rating already", "paper", "k_and_where",
           _one_step_is_enough),
     Claim("A gradient through more than ten steps is worse", "paper", "k_and_where", _more_than_ten_is_worse),
-    Claim("The guard stops a run that hacks its reward before the truth has lost what it had gained", "ours",
+    Claim("The guard stops a run that hacks its reward, and leaves a LoRA with which the truth has not fallen", "ours",
           "hacking", _guard_stops_in_time),
 )  # fmt: skip
 

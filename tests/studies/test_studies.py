@@ -93,7 +93,7 @@ def test_a_change_counts_as_shown_only_beyond_its_interval(low: float, said: str
 def test_the_guard_must_stop_and_stop_in_time(rise: float, guarded: float, updates: int, said: str) -> None:
     reward = {"change": [0.0, rise], "interval": [[0.0, 0.0], [rise - 0.1, rise + 0.1]]}
     free = {"step": [0, 40, 80], "mean": {"change": [0.0, 0.3, -0.4]}, "a reward": reward}
-    stopped = {"step": [0, updates], "mean": {"change": [0.0, guarded]}}
+    stopped = {"step": [0, updates], "mean": {"change": [0.0, guarded]}, "guard_kept_step": 20}
     table = verdict_table({"hacking": {"curves": {"a reward": {"off": free, "tolerance 0.5": stopped}}}})
     assert table.splitlines()[2].split("|")[3].strip() == said
 
