@@ -123,8 +123,9 @@ STUDY = Study(
     title="Reward hacking, with the guard off and on",
     question=(
         "Long runs through the last four steps, without augmentation. One is tuned by VIDEORM; one by the image "
-        "reward; one by the motion of pixels, as anyone may do who wants livelier videos. The guard watches, on prompts "
-        "of the validation split, motion and whichever of VIDEORM and the image reward is not trained on; it knows nothing of the truth."
+        "reward; one by the motion of pixels, as anyone may do who wants livelier videos. The guard watches, on "
+        "prompts of the validation split, motion and whichever of VIDEORM and the image reward is not trained on; it "
+        "knows nothing of the truth."
     ),
     run=run,
     full=Settings(),
