@@ -83,6 +83,7 @@ class SampleVideosCallback(TrainerCallback):
         self.start: dict[str, list[float]] | None = None
         # Step and LoRA of the last look at which no monitor was below its start.
         self.kept: tuple[int, list[torch.Tensor]] | None = None
+        self.has_stopped = False
 
     def on_train_begin(self, args: DRaFTVConfig, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Sample before the first step; a resumed run keeps the start that its checkpoint holds.
@@ -97,6 +98,7 @@ class SampleVideosCallback(TrainerCallback):
             kwargs:
                 Not used.
         """
+        self.has_stopped = False
         write = args.sample_steps is not None and state.global_step == 0
         judge = args.guard_steps is not None and (state.global_step == 0 or self.start is None)
         if write or judge:
@@ -130,7 +132,10 @@ class SampleVideosCallback(TrainerCallback):
                 control.should_training_stop = True
                 kept_step, weights = self.kept
                 self.trainer.put_back(weights)
-                state.best_model_checkpoint = None  # which load_best_model_at_end would load by the hacked reward
+                # The best by the reward that is hacked: load_best_model_at_end must not load it.
+                state.best_model_checkpoint = None
+                # A run that is resumed comes here again, from the checkpoint before.
+                self.has_stopped, control.should_save = True, False
                 self._log({"guard_kept_step": kept_step})
                 before, now = fmean(self.start[TRAINED_REWARD]), fmean(scores[TRAINED_REWARD])
                 logger.error(
@@ -140,6 +145,21 @@ class SampleVideosCallback(TrainerCallback):
                     "guard_tolerance (%.2g).",
                     *(state.global_step, "; ".join(map(str, falls)), before, now, kept_step, args.guard_tolerance),
                 )
+
+    def on_epoch_end(self, args: DRaFTVConfig, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep a run that was stopped from being saved as if it were to go on.
+
+        Args:
+            args (`DRaFTVConfig`):
+                Not used.
+            state (`TrainerState`):
+                Not used.
+            control (`TrainerControl`):
+                Told not to save.
+            kwargs:
+                Not used.
+        """
+        control.should_save = control.should_save and not self.has_stopped
 
     def _visit(self, step: int, write: bool, judge: bool) -> dict[str, list[float]]:
         """Sample all fixed prompts over all processes; write the videos, log and return the scores."""

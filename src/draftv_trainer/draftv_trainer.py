@@ -114,7 +114,7 @@ class DRaFTVTrainer(ResumableTrainer):
         self._metric_sums: dict[str, torch.Tensor] = {}
         self._metric_names: dict[str, list[str]] = {}
         self._micro_step, self._micro_step_of = 0, -1
-        self._eval_batch = 0
+        self._eval_batch, self._eval_size = 0, 0
         super().__init__(
             model=self.make_rollout(denoiser, terms, args),
             args=args,
@@ -306,10 +306,13 @@ class DRaFTVTrainer(ResumableTrainer):
             `tuple`: the loss, a scalar tensor, and twice None.
         """
         inputs = self._prepare_inputs(inputs)
-        seeds = self._seeds(0, self._eval_batch, self.args.per_device_eval_batch_size, len(inputs["prompts"]))
-        self._eval_batch += 1
+        batch_size = self.args.per_device_eval_batch_size
+        seeds = self._seeds(0, self._eval_batch, batch_size, len(inputs["prompts"]))
         outputs = model(**inputs, seeds=seeds, require_finite=True)
-        self._add_metrics("eval", outputs)
+        # accelerate fills the last batches up from the beginning of the data: each prompt counts once.
+        num_real = min(max(self._eval_size - self._first_place(self._eval_batch, batch_size), 0), len(seeds))
+        self._eval_batch += 1
+        self._add_metrics("eval", outputs, num_real)
         return outputs["loss"], None, None
 
     def evaluation_loop(
@@ -337,7 +340,7 @@ class DRaFTVTrainer(ResumableTrainer):
         Returns:
             `EvalLoopOutput`: with `eval_reward` and `eval_rewards/<name>` among its metrics.
         """
-        self._eval_batch = 0
+        self._eval_batch, self._eval_size = 0, self.num_examples(dataloader)
         self._metric_sums.pop("eval", None)
         with self.published_weights():
             output = super().evaluation_loop(
@@ -361,13 +364,24 @@ class DRaFTVTrainer(ResumableTrainer):
 
     def _seeds(self, step: int, batch_index: int, batch_size: int, num_samples: int) -> list[int]:
         """Return the noise seed of each sample of this process's batch, from its place in the global batch."""
-        first = (batch_index * self.args.world_size + self.args.process_index) * batch_size
+        first = self._first_place(batch_index, batch_size)
         return [noise_seed(self.args.seed, step, first + index) for index in range(num_samples)]
 
-    def _add_metrics(self, mode: str, outputs: dict[str, Any]) -> None:
-        """Add a batch's metrics to the running sums: the number of videos, then each metric times it."""
-        count = outputs["total"].new_tensor(float(len(outputs["total"])))
-        sums = torch.stack([count, *(count * value for value in outputs["metrics"].values())])
+    def _first_place(self, batch_index: int, batch_size: int) -> int:
+        """Return the place in the global batches of the first sample of this process's batch."""
+        return (batch_index * self.args.world_size + self.args.process_index) * batch_size
+
+    def _add_metrics(self, mode: str, outputs: dict[str, Any], num_real: int | None = None) -> None:
+        """Add a batch's metrics to the running sums: the number of videos, then each metric times it.
+
+        Of an evaluation only the first `num_real` videos count; its metrics are the rewards alone.
+        """
+        if num_real is not None:
+            values = torch.stack([outputs["total"], *outputs["rewards"]])[:, :num_real]
+            sums = torch.cat([values.new_tensor([float(num_real)]), values.sum(dim=1)])
+        else:
+            count = outputs["total"].new_tensor(float(len(outputs["total"])))
+            sums = torch.stack([count, *(count * value for value in outputs["metrics"].values())])
         if mode == "train":
             # A skipped update's numbers would turn the whole mean into NaN.
             sums = torch.where(outputs["loss"].detach().isfinite(), sums, 0.0)

@@ -266,7 +266,7 @@ def restore_lora(pipe: DiffusionPipeline, directory: str | os.PathLike[str]) -> 
             f"The LoRA at {path} belongs to another pipeline or has other settings: {len(different)} tensors differ, "
             f"for example {different[0]} (got shape {got.get(different[0])}, expected {expected.get(different[0])})."
         )
-    _check_same_alpha(path, prefix, _lora_config(denoiser))
+    _check_same_scaling(path, prefix, _lora_config(denoiser))
     stripped = {key.removeprefix(f"{prefix}."): tensor for key, tensor in weights.items()}
     set_peft_model_state_dict(denoiser, stripped, adapter_name=ADAPTER_NAME)
 
@@ -287,14 +287,16 @@ def _file_prefix(name: str) -> str:
     return DENOISER_NAMES[0] if name == SECOND_DENOISER else name
 
 
-def _check_same_alpha(path: Path, prefix: str, config: LoraConfig) -> None:
-    """Raise when the file's LoRA has another alpha, which no tensor's shape would tell."""
-    alpha = json.loads(_read_header(path)[METADATA_KEY])[f"{prefix}.lora_alpha"]
-    if alpha != config.lora_alpha:
-        raise ValueError(
-            f"The LoRA at {path} was trained with lora_alpha={alpha}: expected {config.lora_alpha}. Resume with the "
-            "same peft_config."
-        )
+def _check_same_scaling(path: Path, prefix: str, config: LoraConfig) -> None:
+    """Raise when the file's LoRA is scaled in another way, which no tensor's shape would tell."""
+    written = json.loads(_read_header(path)[METADATA_KEY])
+    for name in ("lora_alpha", "use_rslora", "alpha_pattern"):
+        value, expected = written[f"{prefix}.{name}"], getattr(config, name)
+        if value != expected:
+            raise ValueError(
+                f"The LoRA at {path} was trained with {name}={value}: expected {expected}. Resume with the same "
+                "peft_config."
+            )
 
 
 def _existing(directory: str | os.PathLike[str]) -> Path:

@@ -6,6 +6,7 @@ Source: the layout of TRL's model cards. Every number comes from the run.
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -197,6 +198,7 @@ def _loading(facts: Mapping[str, Any], repo_id: str | None, folder: str, own_loa
 
 
 def _curve_ends(log_history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the first and the last logged mean reward, or nothing before the first step."""
-    curve = [entry["reward"] for entry in log_history if "reward" in entry]
+    """Return the first mean reward and the last that these weights had, or nothing before the first step."""
+    kept = min((entry["guard_kept_step"] for entry in log_history if "guard_kept_step" in entry), default=math.inf)
+    curve = [entry["reward"] for entry in log_history if "reward" in entry and entry["step"] <= kept]
     return {"start": curve[0], "end": curve[-1]} if curve else {}

@@ -42,6 +42,8 @@ def precompute_prompts(pipe: DiffusionPipeline, prompts: Iterable[str], pipeline
     kind = type(pipe).__name__
     if "encode_prompt" not in dir(type(pipe)):
         raise ValueError(f"{kind} has no method encode_prompt, where {_SETTING} begins: leave it off.")
+    if not prompts:
+        raise ValueError(f"{_SETTING} encodes the prompts of the datasets and of sample_prompts: got none.")
     encoders = {name: part for name, part in pipe.components.items() if name.startswith("text_encoder")}
     memory = _PromptMemory(pipe.encode_prompt)
     pipe.encode_prompt = memory

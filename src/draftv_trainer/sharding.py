@@ -12,7 +12,6 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.nn.parallel import DistributedDataParallel
 
 
 def shard_denoisers(rollout: nn.Module, denoisers: Iterable[ModelMixin], device: torch.device) -> None:
@@ -22,7 +21,8 @@ def shard_denoisers(rollout: nn.Module, denoisers: Iterable[ModelMixin], device:
 
     Args:
         rollout (`nn.Module`):
-            The module that DistributedDataParallel will wrap. It is told to leave the divided weights alone.
+            The module that DistributedDataParallel will wrap. Its `denoiser` becomes a plain attribute, so that of all
+            weights it shows the LoRA alone: accelerate wraps no module that shows divided ones.
         denoisers (`Iterable[ModelMixin]`):
             The pipeline's one or two, one of them with a LoRA, on their device. Changed in place.
         device (`torch.device`):
@@ -43,8 +43,8 @@ def shard_denoisers(rollout: nn.Module, denoisers: Iterable[ModelMixin], device:
         for block in denoiser_blocks(denoiser):
             fully_shard(block, mesh=mesh, ignored_params=trained)
         fully_shard(denoiser, mesh=mesh, ignored_params=trained)
-    frozen = [name for name, parameter in rollout.named_parameters() if not parameter.requires_grad]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(rollout, frozen)
+    rollout.lora = nn.ParameterList(parameter for parameter in rollout.parameters() if parameter.requires_grad)
+    rollout.__dict__["denoiser"] = rollout._modules.pop("denoiser")
 
 
 def denoiser_blocks(denoiser: ModelMixin) -> list[nn.Module]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
+from accelerate.utils import str_to_bool
 from datasets import Dataset, Value
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
@@ -126,10 +127,13 @@ def check_parallelism(args: DRaFTVConfig) -> None:
     Raises:
         ValueError: If FSDP or DeepSpeed is asked for.
     """
-    if args.fsdp or args.deepspeed:
+    asked_of_accelerate = any(
+        str_to_bool(os.environ.get(name, "false")) for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    )
+    if args.fsdp or args.deepspeed or asked_of_accelerate:
         raise ValueError(
-            "FSDP and DeepSpeed settings of Trainer are not supported: launch plain processes with torchrun, and set "
-            "shard_denoiser=True for a denoiser too large for one device."
+            "FSDP and DeepSpeed settings of Trainer and accelerate are not supported: launch plain processes with "
+            "torchrun, and set shard_denoiser=True for a denoiser too large for one device."
         )
     if args.n_gpu > 1:
         logger.warning("Using one of %d GPUs: launch with torchrun or accelerate to use them all.", args.n_gpu)

@@ -161,6 +161,8 @@ def test_files_that_hold_no_opinions_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="mixes ratings and verdicts"):
         mixed = [rating("a", "1", 2), verdict("a", "1", "2", "first")]
         read_opinions(write(tmp_path / "x.jsonl", mixed), "video_quality")
+    with pytest.raises(ValueError, match="item a: a verdict is one of first, second, tie, got 'A'"):
+        read_opinions(write(tmp_path / "x.jsonl", [verdict("a", "1", "2", "A")]), "video_quality")
     with pytest.raises(ValueError, match="which is no number"):
         read_opinions(write(tmp_path / "x.jsonl", [rating("a", "1", "good")]), "video_quality")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="none is the same"):

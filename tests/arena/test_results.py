@@ -1,5 +1,7 @@
 """What votes say: facts first, and Krippendorff's published example."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,16 @@ def test_ten_prompts_won_are_significant() -> None:
     duels = [duel(number) for number in range(10)]
     (each,) = compare_models([vote(d, "anna", "b") for d in duels], {d.duel_id: d for d in duels})
     assert each.sign_test == pytest.approx(2 / 2**10)
+
+
+def test_a_prompt_of_several_items_is_one_unit() -> None:
+    duels = [dataclasses.replace(duel(number), prompt="the same") for number in range(10)]
+    by_id = {each.duel_id: each for each in duels}
+    (each,) = compare_models([vote(d, "anna", "b") for d in duels], by_id)
+    assert each.wins == 10 and each.num_prompts == 1
+    assert each.win_rate.interval is None and each.sign_test == 1.0
+    agreement = measure_raters([vote(d, rater, "b") for d in duels for rater in ("anna", "bert")], by_id)
+    assert agreement.same_answer.value == 1.0 and agreement.same_answer.interval is None
 
 
 def test_models_that_stand_in_either_order_are_compared_as_one() -> None:

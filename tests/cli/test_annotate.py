@@ -36,6 +36,12 @@ def test_a_folder_is_rated_and_then_there_is_nothing_left(folder: Path) -> None:
     assert len(rows) == 8 and {row["rating"] for row in rows} == {4}
 
 
+def test_the_working_directory_is_a_folder_as_any(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with judge_server() as server:
+        assert run(server, ".", "--dry-run").exit_code == 0
+
+
 def test_progress_shows_rate_cost_and_time_left(folder: Path) -> None:
     prices = ("--price-per-million-input", 1, "--price-per-million-output", 2)
     with judge_server(lambda number, body: Answer(delay=0.3)) as server:

@@ -26,7 +26,7 @@ NOT_RUN = {
     r"^python -m videorm_hf.miniature.judge_server": "a server without end: tests/miniature/test_judge_server.py",
     r"^transformers serve": "downloads a judge: tests/annotation/test_local_judge.py serves a tiny one",
     r"^python docs/examples/": "a script: tests/docs/test_examples.py runs each",
-    r"^python app\.py ": "the Space, a server that does not end: its tests start it",
+    r"^python hub_cards/spaces/videorm-demo/app\.py ": "the Space, a server that does not end: its tests start it",
     r"^videorm convert ": "published checkpoints: tests/cli/test_convert.py and tests/models/test_conversion.py",
     r"^videorm train ": "recipes of full size: tests/cli/test_train.py",
     r"^videorm (evaluate|best-of-n) ": "labelled sets: tests/cli/test_evaluate.py, test_best_of_n.py",

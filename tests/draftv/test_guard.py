@@ -31,6 +31,7 @@ def run(tmp_path, reward=stillness, monitor_rewards=None, **overrides):
         reward,
         tiny_args(tmp_path, **{**settings, **overrides}),
         train_dataset=DATA,
+        eval_dataset=DATA,
         monitor_rewards=monitor_rewards,
     )
     trainer.train()
@@ -90,8 +91,12 @@ def test_a_stopped_run_ends_with_the_last_weights_that_no_monitor_spoke_against(
         return torch.full((len(frames),), 1.0 if next(looks) < 3 * len(DATA) else 0.0)
 
     settings = {"monitor_motion": False, "ema_decay": ema_decay}
-    stopped = run(tmp_path, redness, sound_three_times, guard_steps=1, **settings)
+    # The best checkpoint by the reward, which is hacked, must not come back, nor a run that goes on after its stop.
+    saving = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+    saving |= {"load_best_model_at_end": True}
+    stopped = run(tmp_path, redness, sound_three_times, guard_steps=1, **settings, **saving)
     assert stopped.state.global_step == 3 and logged(stopped, "guard_kept_step") == {3: 2}
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
     stopped.save_model()
     assert json.loads((tmp_path / FACTS_NAME).read_text())["training"]["guard_kept_step"] == 2
     until_then = run(tmp_path, redness, **settings, guard_steps=None, max_steps=2)

@@ -149,6 +149,10 @@ def test_restore_reads_every_bit_back(tmp_path):
             LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"]),
             "lora_alpha=4.*expected 8",
         ),
+        (
+            LoraConfig(r=4, lora_alpha=4, use_rslora=True, target_modules=["to_q", "to_k", "to_v", "to_out.0"]),
+            "use_rslora=False.*expected True",
+        ),
     ],
 )
 def test_a_lora_of_other_settings_is_an_error(tmp_path, peft_config, message):

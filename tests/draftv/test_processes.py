@@ -30,11 +30,14 @@ spoilt_in_one_process.calls = 0
 settings = {"max_steps": 3, "per_device_train_batch_size": 1, "ema_decay": 0.9}
 settings |= {"save_strategy": "steps", "save_steps": 3}
 reward = spoilt_in_one_process
+if kind == "evaluated":
+    reward = redness
 if kind == "guard":
     reward = stillness
     settings |= {"max_steps": 30, "learning_rate": 0.2, "guard_steps": 2, "sample_steps": 10, "sample_prompts": data}
 args = tiny_args(folder, **settings)
-run = DRaFTVTrainer(tiny_wan(), reward, args, train_dataset=data)
+run = DRaFTVTrainer(tiny_wan(), reward, args, train_dataset=data, eval_dataset=data)
+evaluated = run.evaluate()["eval_reward"] if kind == "evaluated" else None
 run.train()
 facts = {
     "weights": {name: weight.flatten().tolist() for name, weight in lora_weights(run.pipe).items()},
@@ -42,6 +45,7 @@ facts = {
     "monitored": [entry["monitor/motion"] for entry in run.state.log_history if "monitor/motion" in entry],
     "start": run._sample_videos.start if run._sample_videos else None,
     "steps": run.state.global_step,
+    "evaluated": evaluated,
 }
 Path(folder, f"rank{args.process_index}.json").write_text(json.dumps(facts))
 """
@@ -56,6 +60,15 @@ def test_an_update_spoilt_in_one_process_is_skipped_in_both(tmp_path):
     assert sorted(path.name for path in (tmp_path / "checkpoint-3").glob("*.p*")) == [
         *("draftv_state.pt", "optimizer.pt", "rng_state_0.pth", "rng_state_1.pth", "scheduler.pt")
     ]
+
+
+@pytest.mark.slow
+def test_an_evaluation_counts_each_prompt_once_and_gradients_are_averaged_after_it(tmp_path):
+    first, second = run_in_two_processes(SCRIPT, tmp_path, "evaluated")
+    assert first["weights"] == second["weights"]
+    prompts = ["a red dog runs", "a blue cat", "a green bird jumps"]
+    one = DRaFTVTrainer(tiny_wan(), redness, tiny_args(tmp_path / "one", max_steps=1), prompts, eval_dataset=prompts)
+    assert first["evaluated"] == second["evaluated"] == pytest.approx(one.evaluate()["eval_reward"], abs=1e-6)
 
 
 @pytest.mark.slow

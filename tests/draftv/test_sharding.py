@@ -20,6 +20,7 @@ TWO_PROCESSES = """
 import json, sys
 from pathlib import Path
 import torch
+from accelerate.utils import model_has_dtensor
 from torch.distributed.tensor import DTensor
 from draftv_trainer import DRaFTVTrainer
 from tests.draftv.factories import lora_weights, redness, tiny_args, tiny_wan
@@ -32,6 +33,7 @@ for checkpointing in sys.argv[2:]:
         checkpointing=checkpointing, shard_denoiser=True, **SETTINGS
     )
     run = DRaFTVTrainer(model=tiny_wan(), reward_funcs=redness, args=args, train_dataset=DATA, eval_dataset=DATA)
+    assert not model_has_dtensor(run.model)  # which accelerate would refuse on GPUs
     run.train()
     run.save_model()
     frozen = [weight for weight in run.pipe.transformer.parameters() if not weight.requires_grad]

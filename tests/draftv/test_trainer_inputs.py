@@ -27,6 +27,13 @@ def test_rewards_are_loaded_by_name(clip, videorm_folder):
     assert loaded[1].version == "2.1"
 
 
+def test_sharding_that_accelerate_was_configured_for_is_refused(tmp_path, monkeypatch):
+    args = tiny_args(tmp_path)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ValueError, match="FSDP and DeepSpeed .* are not supported.*shard_denoiser"):
+        DRaFTVTrainer(tiny_wan(), redness, args, train_dataset=PROMPTS)
+
+
 def test_a_pipeline_is_tuned_by_rewards_by_name(clip, tmp_path):
     run = DRaFTVTrainer(
         model=tiny_wan(),

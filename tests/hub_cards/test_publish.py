@@ -78,8 +78,9 @@ def test_shipped_weights_go_up_with_the_projects_card() -> None:
 
 
 def test_what_a_working_copy_holds_besides_stays(tmp_path: Path) -> None:
-    for name in ("app.py", "votes.sqlite3", "__pycache__/app.pyc", "templates/page.html"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    stray = ("votes.sqlite3", "__pycache__/app.pyc", "arena_data/served/exports/arena-votes.zip", "study/clip.mp4")
+    for name in ("app.py", "templates/page.html", *stray):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     (tmp_path / "README.md").write_text(BY_NAME["videorm-demo"].card.read_text(encoding="utf-8"), encoding="utf-8")
     space = Repository("videorm-demo", "space", tmp_path)

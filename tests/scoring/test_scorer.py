@@ -86,6 +86,16 @@ def test_decoded_clips_can_be_scored() -> None:
         assert score.reward == pytest.approx(expected.item(), abs=1e-6)
 
 
+def test_a_tensor_of_clips_is_scored_clip_by_clip() -> None:
+    clips = torch.rand(8, 4, 3, 32, 32)  # makes a new object of each clip at every look
+
+    def rewards(videos: Any) -> list[float | None]:
+        scores = iter_scores(tiny_videorm(), videos, "a cat", processor=tiny_processor(), num_workers=0)
+        return [score.reward for score in scores]
+
+    assert rewards(clips) == rewards(list(clips)) and len(set(rewards(clips))) == 8
+
+
 class CrashingVideoProcessor(VideoRMVideoProcessor):
     """Dies, as a decoder can, on one file."""
 

@@ -129,6 +129,15 @@ def test_what_an_interruption_leaves_half_written_is_computed_again(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(group.frame_embeds, embeds, strict=True))
 
 
+def test_a_row_that_another_process_left_half_written_is_not_read(tmp_path):
+    cache = FeatureCache(tmp_path, {}, (4, 8))
+    cache.prompts.append(1, ["a"], torch.ones(1, 8))
+    with open(tmp_path / "prompts-00001.f32", "ab") as file:
+        file.write(b"half a row")
+    cache.prompts.refresh()
+    assert cache.prompts.get("a").tolist() == [1.0] * 8
+
+
 def test_two_runs_do_not_write_one_cache_at_once(tmp_path):
     cache = FeatureCache(tmp_path, {}, (4, 8))
     with cache.lock(0), pytest.raises(ValueError, match="Another run is computing features"):

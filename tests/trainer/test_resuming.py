@@ -138,6 +138,23 @@ def test_clips_that_were_left_out_still_count_after_resuming(tmp_path):
     assert second.bad_clips == first.bad_clips
 
 
+@pytest.mark.parametrize("length", [{"max_steps": 4}, {"num_train_epochs": 2}], ids=["steps", "epochs"])
+def test_a_finished_run_ends_again_with_its_best_model(tmp_path, length):
+    write_video(tmp_path / "good.mp4", numbered_frames(20))
+    rows = preference_rows(4)
+    rows[0]["chosen"] = str(cut(tmp_path / "good.mp4", tmp_path / "bad.mp4", 0.6))
+    settings = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1, **length}
+    settings |= {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "learning_rate": 0.05}
+    runs = [small_trainer(tmp_path / "run", rows, eval_dataset=preference_rows(4), **settings) for _ in range(2)]
+    first, second = runs
+    first.train()
+    last = first.state.global_step
+    assert first.state.best_model_checkpoint != str(tmp_path / "run" / f"checkpoint-{last}")
+    second.train(resume_from_checkpoint=True)
+    assert second.state.global_step == last and second.bad_clips == first.bad_clips
+    assert changed(weights(first), weights(second)) == set()
+
+
 def test_an_adapter_is_resumed_to_the_bit(tmp_path):
     from peft import LoraConfig
 

@@ -12,6 +12,7 @@ from tests.videoprefer.factories import item_record, rating_records, working_fol
 from videorm_hf.videoprefer.bad_data import BadDataError
 from videorm_hf.videoprefer.builder import VideoPrefer
 from videorm_hf.videoprefer.pairs import make_preference_pairs
+from videorm_hf.videoprefer.video_checks import VideoChecks
 from videorm_hf.videoprefer.working_folder import read_items
 
 
@@ -95,6 +96,16 @@ def test_a_changed_folder_is_read_again(folder: Path) -> None:
     assert second.cache_dir != first.cache_dir
     second.download_and_prepare()
     assert sum(len(rows) for rows in second.as_dataset().values()) == 11
+
+
+def test_a_busy_machine_is_no_fault_of_a_video(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    videos = sorted(map(str, folder.glob("**/*.mp4")))[:2]
+    with monkeypatch.context() as patch:
+        patch.setattr("videorm_hf.videoprefer.video_checks._TIMEOUT", 1e-9)
+        checks = VideoChecks(folder)
+        checks.run(videos, num_workers=1, progress=False)
+        assert [checks(video).split(":")[0] for video in videos] == ["timeout"] * 2
+    assert [VideoChecks(folder)(video) for video in videos] == [None, None]
 
 
 def test_an_unreadable_video_is_found_once_and_remembered(folder: Path) -> None:

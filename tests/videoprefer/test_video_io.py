@@ -7,7 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from tests.video_factory import numbered_frames, read_numbers, write_video
+from tests.video_factory import numbered_frames, read_numbers, rotate_mp4, write_video
+from videorm_hf.models.videorm.video_decoding_videorm import read_frames
 from videorm_hf.videoprefer.video_io import cut_clip, encode_gif
 from videorm_hf.videoprefer.video_io import write_video as write_clip
 
@@ -63,3 +64,14 @@ def test_frames_that_are_no_tensor_are_named(tmp_path: Path, shape: tuple[int, .
         ):
             write(np.zeros(shape, dtype=np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_a_turned_video_is_cut_upright(tmp_path: Path, degrees: int) -> None:
+    scene = np.zeros((64, 96, 3), np.uint8)
+    scene[:20, :30] = 255  # one corner
+    write_video(tmp_path / "turned.mp4", scene[None].repeat(4, 0))
+    rotate_mp4(tmp_path / "turned.mp4", degrees)
+    cut_clip(tmp_path / "turned.mp4", tmp_path / "clip.mp4", 0, 1)
+    shown, cut = (read_frames(tmp_path / name, 1).frames[0].astype(int) for name in ("turned.mp4", "clip.mp4"))
+    assert shown.shape == cut.shape and np.abs(shown - cut).mean() < 3

@@ -148,10 +148,12 @@ class Arena:
         Returns:
             `str`: its address, relative to the page.
         """
-        name = hashlib.sha256(str(video).encode("utf-8")).hexdigest()[:24]
+        facts = video.stat()
+        key = f"{video} {facts.st_size} {facts.st_mtime_ns}"  # a file that was replaced is another one
+        name = hashlib.sha256(key.encode("utf-8")).hexdigest()[:24]
         playable = video.suffix.lower() in _PLAYABLE
         target = self.served / f"{name}{video.suffix.lower() if playable else '.mp4'}"
-        if not target.is_file() or target.stat().st_mtime < video.stat().st_mtime:
+        if not target.is_file():
             self.served.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.served) as unfinished:
                 made = Path(unfinished, target.name)

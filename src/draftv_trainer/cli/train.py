@@ -117,7 +117,7 @@ def run(words: Sequence[str]) -> None:
         monitor_rewards=find_rewards(options.monitor_rewards) or None,
     )
     trainer.train(resume_from_checkpoint=_checkpoint(options, args))
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # which does not push
     if trainer.is_world_process_zero():
         logger.info("Written to %s.", args.output_dir)
     if args.push_to_hub:

@@ -222,6 +222,7 @@ def tune(reward: VideoRMReward, scale: Scale, output: Path) -> DRaFTVTrainer:
         gradient_accumulation_steps=2,
         pipeline_kwargs=PIPELINE_KWARGS,
         guard_steps=scale.guard_steps,
+        monitor_motion=False,  # the judge alone is asked
         sample_prompts=draw_prompts(scale.num_guard_prompts, "validation"),
         logging_steps=1,
         seed=SEED,

@@ -73,9 +73,9 @@ class Journal:
         line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
         size = os.fstat(self._file.fileno()).st_size
         try:
-            written = self._file.write(line)
-            if written < len(line):  # a full disk takes a part first
-                self._file.write(line[written:])
+            left = memoryview(line)
+            while left:  # a full disk takes a part first
+                left = left[self._file.write(left) :]
             if time.monotonic() - self._synced_at > _SYNC_SECONDS:
                 os.fsync(self._file.fileno())
                 self._synced_at = time.monotonic()

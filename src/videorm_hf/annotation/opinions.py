@@ -185,6 +185,8 @@ def _opinions_of_verdicts(
         choice = _answer(row)
         if choice is None:
             continue
+        if choice not in _SCORES:
+            raise ValueError(f"{name}, item {item_id}: a verdict is one of {', '.join(_SCORES)}, got {choice!r}.")
         choices[choice] += 1
         pair, values = _ordered(item_id, first, second, _SCORES[choice])
         orders.setdefault(pair, []).append(values)

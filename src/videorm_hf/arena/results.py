@@ -114,13 +114,15 @@ def compare_models(votes: Sequence[Vote], duels: Mapping[str, Duel]) -> list[Mod
         is_turned = order.index(a) > order.index(b)
         key, value = ((b, a), pair.human_a) if is_turned else ((a, b), pair.human_b)
         found.setdefault(key, []).append((vote, value))
-    return [_compare(*models, rows) for models, rows in found.items()]
+    return [_compare(*models, rows, duels) for models, rows in found.items()]
 
 
-def _compare(model_a: str, model_b: str, rows: Sequence[tuple[Vote, float]]) -> ModelComparison:
+def _compare(
+    model_a: str, model_b: str, rows: Sequence[tuple[Vote, float]], duels: Mapping[str, Duel]
+) -> ModelComparison:
     """Count one comparison; the values are 1 where B wins, one half where nobody does."""
     values = np.array([value for _, value in rows])
-    prompts = [vote.item_id for vote, _ in rows]
+    prompts = [duels[vote.duel_id].prompt for vote, _ in rows]
     each = {"win": values == 1.0, "tie": values == 0.5, "lose": values == 0.0}
     by_prompt: dict[str, float] = {}
     for prompt, value in zip(prompts, values, strict=True):
@@ -155,11 +157,11 @@ def measure_raters(votes: Sequence[Vote], duels: Mapping[str, Duel]) -> RaterAgr
     for vote, pair in zip(votes, pairs, strict=True):
         answers.setdefault(vote.duel_id, []).append(pair.human_a)
     same = [
-        (first == second, duels[duel_id].item_id)
+        (first == second, duels[duel_id].prompt)
         for duel_id, values in answers.items()
         for first, second in itertools.combinations(values, 2)
     ]
-    credit, prompts = [float(is_same) for is_same, _ in same], [item_id for _, item_id in same]
+    credit, prompts = [float(is_same) for is_same, _ in same], [prompt for _, prompt in same]
     raters = sorted({vote.rater for vote in votes})
     decided = [vote.choice for vote in votes if vote.choice != "tie"]
     return RaterAgreement(

@@ -66,14 +66,15 @@ def annotate(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     options = judge.annotation_options(context.params, dimensions=tuple(dimension or DIMENSIONS))
     items, root = read_videos(folder)
-    if output is None and root == Path():
-        raise ValueError("a labelled set is not written into: name the rating file with --output")
-    output = output or root / ("pairwise.jsonl" if mode == "pairwise" else "ratings.jsonl")
+    if output is None:
+        if root is None:
+            raise ValueError("a labelled set is not written into: name the rating file with --output")
+        output = root / ("pairwise.jsonl" if mode == "pairwise" else "ratings.jsonl")
     annotator = VideoAnnotator(options)
     if dry_run:
         _show_forecast(annotator.forecast(items, output, retry_failures=retry_failures))
         return
-    summary = annotator.run(items, root, output, retry_failures=retry_failures)
+    summary = annotator.run(items, root or Path(), output, retry_failures=retry_failures)
     _show(summary, options, output)
     if summary.num_left or summary.failures:
         raise typer.Exit(1)

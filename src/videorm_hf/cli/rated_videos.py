@@ -19,21 +19,22 @@ def open_set(spec: str) -> "Benchmark | None":
     return get_benchmark(name, path.partition("#")[0]) if colon and name in BENCHMARKS else None
 
 
-def read_videos(spec: str) -> "tuple[list[Item], Path]":
+def read_videos(spec: str) -> "tuple[list[Item], Path | None]":
     """Read the items of a working folder or of a labelled set, and where their video paths start.
 
     Args:
         spec (`str`): A folder, or `SET:PATH`.
 
     Returns:
-        `tuple[list[Item], Path]`: what is wrong in a working folder is said on standard error.
+        `tuple[list[Item], Path | None]`: no folder for a labelled set; what is wrong in a working folder is said on
+        standard error.
     """
     from videorm_hf.videoprefer.bad_data import Report
     from videorm_hf.videoprefer.working_folder import read_items
 
     labelled = open_set(spec)
     if labelled is not None:
-        return list(labelled.items), Path()
+        return list(labelled.items), None
     report = Report()
     items = list(read_items(spec, (), num_candidates=None, report=report))
     if report.problems:

@@ -77,7 +77,7 @@ def sweep(
     for point in run_sweep(
         options,
         _drawn(items, num_items, seed),
-        root,
+        root or Path(),
         people,
         output,
         num_frames=frames,

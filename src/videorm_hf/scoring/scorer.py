@@ -82,6 +82,7 @@ def iter_scores(
     Raises:
         ValueError: If the numbers of videos and prompts differ, or a setting is out of range.
     """
+    videos = list(videos)  # each one stays the same object: a lazy sequence would make it anew at every look
     prompts = [prompts] * len(videos) if isinstance(prompts, str) else list(prompts)
     if len(prompts) != len(videos):
         raise ValueError(f"prompts must be one string or one for each video, got {len(prompts)} for {len(videos)}")

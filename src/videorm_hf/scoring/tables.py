@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ TABLE_FORMATS = (".jsonl", ".csv", ".parquet")
 SCORE_COLUMNS = ("video", "prompt", "reward", "error", "message")
 
 Row = dict[str, Any]
+_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
+_NUMBER = re.compile(rf"{_INTEGER.pattern}(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
 def check_format(path: Path) -> None:
@@ -48,15 +51,28 @@ def read_pairs(path: Path) -> list[Row]:
 
 
 def read_table(path: Path) -> list[Row]:
-    """Read a JSONL, CSV or Parquet file as rows; missing cells are `None`."""
+    """Read a JSONL, CSV or Parquet file as rows; missing cells are `None`.
+
+    In a CSV file, what is written as a number is one, but for `video`, `prompt` and numbers with leading zeros: those
+    are names.
+    """
     check_format(path)
     if path.suffix == ".jsonl":
         return read_json_lines(path)
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
-    frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"video": str, "prompt": str})
-    # Objects first: a numeric column would turn None back into NaN.
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+    rows = pd.read_csv(path, keep_default_na=False, dtype=str).to_dict("records")
+    return [
+        {name: cell or None if name in ("video", "prompt") else _number(cell) for name, cell in row.items()}
+        for row in rows
+    ]
+
+
+def _number(cell: str) -> str | int | float | None:
+    """Return the number that a cell is written as, or its text; nothing for an empty one."""
+    if not _NUMBER.fullmatch(cell):
+        return cell or None
+    return int(cell) if _INTEGER.fullmatch(cell) else float(cell)
 
 
 def read_json_lines(path: Path) -> list[Row]:

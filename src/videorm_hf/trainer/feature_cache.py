@@ -66,7 +66,9 @@ class FeatureStore:
         """
         part, row = self._places[key]
         if part not in self._maps:
-            self._maps[part] = np.memmap(part, dtype=np.float32, mode="r").reshape(-1, *self.shape)
+            # Without what a killed process may have left half-written at the end.
+            num_rows = part.stat().st_size // self._row_bytes()
+            self._maps[part] = np.memmap(part, dtype=np.float32, mode="r", shape=(num_rows, *self.shape))
         return torch.from_numpy(self._maps[part][row].copy())
 
     def append(self, process: int, keys: Sequence[str], rows: torch.Tensor) -> None:

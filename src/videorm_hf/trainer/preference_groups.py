@@ -276,7 +276,10 @@ def _light_rows(data: Any) -> Iterator[Mapping[str, Any]]:
         yield from map(_as_mapping, data)
         return
     for table in data.iter(batch_size=1000):
-        columns = [_without_bytes(table.column(name).combine_chunks()) for name in table.column_names]
+        columns = [
+            pa.chunked_array([_without_bytes(chunk) for chunk in table.column(name).chunks])
+            for name in table.column_names
+        ]
         yield from pa.Table.from_arrays(columns, names=table.column_names).to_pylist()
 
 

@@ -7,11 +7,29 @@ from typing import Any
 import torch
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
 
 class ResumableTrainer(Trainer):
     """A Trainer with a card of its own, whose checkpoints are told complete by their last file."""
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+        """Train as Trainer does, also after an evaluation.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*):
+                As for Trainer.
+            kwargs:
+                As for Trainer.
+
+        Returns:
+            `TrainOutput`: as Trainer's.
+        """
+        if self.model_wrapped is self.model:
+            # An evaluation prepares the model without DistributedDataParallel, and accelerate would leave it at that:
+            # each process would train alone.
+            self.model._is_accelerate_prepared = False
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def create_model_card(
         self,

@@ -422,6 +422,8 @@ class VideoRewardTrainer(ResumableTrainer):
         self._forget_sums()
         output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
         loss = pair_metrics(self._run_sums).get("loss", math.nan)
+        if math.isnan(loss) and checkpoint is not None:  # no step was left, or only clips that cannot be used
+            return output
         if math.isnan(loss) and self.bad_clips:
             named = ", ".join(f"{name} ({reason})" for name, reason in list(self.bad_clips.items())[:5])
             raise ValueError(
@@ -437,8 +439,14 @@ class VideoRewardTrainer(ResumableTrainer):
             return False
         logger.info("%s is the end of a run of %d steps: nothing to do.", checkpoint, self.args.max_steps)
         read_weights(self.reward_model, checkpoint)
-        self.state = state
+        self.state, self.bad_clips = state, self._read_bad_clips(checkpoint)
+        if self.args.load_best_model_at_end:
+            self._load_best_model()
         return True
+
+    def _read_bad_clips(self, checkpoint: str) -> dict[str, str]:
+        """Read which clips had been left out when a checkpoint was written."""
+        return json.loads(Path(checkpoint, BAD_CLIPS_NAME).read_text(encoding="utf-8"))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         """Write the reward model, or its adapter, with processor, card and facts."""
@@ -467,7 +475,7 @@ class VideoRewardTrainer(ResumableTrainer):
         """Read with the optimiser which clips were left out."""
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            self.bad_clips = json.loads(Path(checkpoint, BAD_CLIPS_NAME).read_text(encoding="utf-8"))
+            self.bad_clips = self._read_bad_clips(checkpoint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """Read the weights of a checkpoint that was written to its end."""

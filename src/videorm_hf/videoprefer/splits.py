@@ -1,8 +1,8 @@
 """Splits by prompt: near-duplicates stay together, the draw is seeded, and the outcome is recorded.
 
 Two prompts are near-duplicates if their words, as sets after Unicode and case folding, have a Jaccard similarity of at
-least 0.8; what is linked through others counts as well. A group's split follows from the seed and the group alone, so
-items that are added later move nobody, unless they link two groups.
+least 0.8; what is linked through others counts as well. A group's split follows from the seed and the group's first
+text alone, so items that are added later move nobody outside the groups that they join.
 """
 
 import hashlib

@@ -17,6 +17,8 @@ from videorm_hf.videoprefer.json_lines import read_lines, text_key
 
 CHECKS_FILE = "video_checks.jsonl"
 _TIMEOUT = 120.0  # seconds; a file that takes longer is unreadable
+# What a busy or a full machine may be to blame for: asked again by the next run.
+_PASSING = ("timeout", "decoder_crashed")
 
 
 class VideoChecks:
@@ -74,12 +76,14 @@ class VideoChecks:
             unknown, same = itertools.tee(self._unknown(videos, bar))  # apart by the videos that are decoded ahead
             answers = decode_ahead(_one_pixel, same, workers, _TIMEOUT)
             for path, answer in zip(unknown, answers, strict=True):
-                failure = f"{answer.reason}: {answer}" if isinstance(answer, VideoDecodingError) else None
+                reason = answer.reason if isinstance(answer, VideoDecodingError) else None
+                failure = None if reason is None else f"{reason}: {answer}"
                 video, size, mtime_ns = self._identity(path)
-                record = {"video": video, "size": size, "mtime_ns": mtime_ns, "failure": failure}
-                with (self.folder / CHECKS_FILE).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(record) + "\n")
                 self._remember(_key(video, size, mtime_ns), failure)
+                if reason not in _PASSING:
+                    record = {"video": video, "size": size, "mtime_ns": mtime_ns, "failure": failure}
+                    with (self.folder / CHECKS_FILE).open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(record) + "\n")
                 bar.update()
 
     def _unknown(self, videos: Iterable[str], bar: tqdm) -> Iterator[str]:

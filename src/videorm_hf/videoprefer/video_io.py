@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from videorm_hf.models.videorm.video_decoding_videorm import upright
+
 
 def write_video(frames_TCHW: torch.Tensor, path: str | os.PathLike[str], fps: int = 8, scale: int = 1) -> Path:
     """Write one clip as H.264 in an MP4 file.
@@ -102,27 +104,26 @@ def _copy_frames(
             continue
         if float((frame.pts - zero) * time_base) >= end:
             break
+        shown = _as_shown(frame)
         if encoder is None:
             encoder = clip.add_stream("libx264", rate=stream.average_rate or 25, options={"crf": "18"})
-            encoder.width, encoder.height = frame.width // 2 * 2, frame.height // 2 * 2
+            encoder.width, encoder.height = shown.width, shown.height
             encoder.pix_fmt, encoder.time_base = "yuv420p", time_base
             encoder.codec_context.time_base, first = time_base, frame.pts
-        pts = frame.pts - first
-        frame = _even(frame)
-        frame.pts, frame.time_base, frame.pict_type = pts, time_base, av.video.frame.PictureType.NONE
-        clip.mux(encoder.encode(frame))
+        shown.pts, shown.time_base, shown.pict_type = frame.pts - first, time_base, av.video.frame.PictureType.NONE
+        clip.mux(encoder.encode(shown))
         num_frames += 1
     if encoder is not None:
         clip.mux(encoder.encode())
     return num_frames
 
 
-def _even(frame: av.VideoFrame) -> av.VideoFrame:
-    """Return a frame in H.264's usual format; odd sides lose a pixel instead of being scaled."""
-    if frame.width % 2 == 0 and frame.height % 2 == 0:
+def _as_shown(frame: av.VideoFrame) -> av.VideoFrame:
+    """Return a frame upright, in H.264's usual format; odd sides lose a pixel instead of being scaled."""
+    if frame.width % 2 == 0 and frame.height % 2 == 0 and frame.side_data.get("DISPLAYMATRIX") is None:
         return frame.reformat(format="yuv420p")
-    pixels = frame.to_ndarray(format="rgb24")[: frame.height // 2 * 2, : frame.width // 2 * 2]
-    even = np.ascontiguousarray(pixels, dtype=np.uint8)
+    pixels = upright(frame.to_ndarray(format="rgb24"), frame)
+    even = np.ascontiguousarray(pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2])
     return av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p")
 
 

@@ -413,11 +413,21 @@ def _to_rgb(frame: Any) -> np.ndarray:
     if has_alpha:
         alpha = pixels[..., 3:].astype(np.uint16)
         pixels = ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return _upright(pixels, frame)
+    return upright(pixels, frame)
 
 
-def _upright(pixels: np.ndarray, frame: Any) -> np.ndarray:
-    """Apply the quarter turns and flips of the frame's display matrix."""
+def upright(pixels: np.ndarray, frame: Any) -> np.ndarray:
+    """Apply the quarter turns and flips of the frame's display matrix.
+
+    Args:
+        pixels (`np.ndarray` of shape `(height, width, ...)`):
+            As they are stored.
+        frame (`av.VideoFrame`):
+            Where they come from.
+
+    Returns:
+        `np.ndarray`: as they are shown; a turn by a quarter exchanges height and width.
+    """
     side = frame.side_data.get("DISPLAYMATRIX")
     if side is None:
         return pixels
