@@ -52,7 +52,7 @@ class Settings:
 def run(settings: Settings, work: Work) -> Json:
     """Tune by each reward, with the guard and without it.
 
-    The guard only looks: a run that it did not stop is also the run of a more tolerant one, and without any.
+    A guard that does not stop a run changes nothing in it: it is also the run of a more tolerant one, and without any.
     """
     curves: Json = {}
     for name, free in settings.runs.items():
