@@ -3,7 +3,9 @@
 import ctypes
 import gc
 import io
+import os
 import pickle
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -293,6 +295,38 @@ def test_every_broken_file_has_a_reason(tmp_path: Path) -> None:
             read_frames(tmp_path / name, 8)
         found[name] = caught.value.reason
     assert found == reasons
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a thing of POSIX")
+@pytest.mark.parametrize(
+    "playlist", ["#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n", "ffconcat version 1.0\nfile secret.ts\n"]
+)
+def test_what_a_playlist_names_is_not_opened(tmp_path: Path, playlist: str) -> None:
+    (tmp_path / "clip.mp4").write_text(playlist)
+    (tmp_path / "clip.m3u8").write_text(playlist)
+    secret = tmp_path / "secret.ts"
+    os.mkfifo(secret)
+    is_done, was_opened = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not is_done.wait(0.001):
+            try:  # succeeds while somebody reads
+                os.close(os.open(secret, os.O_WRONLY | os.O_NONBLOCK))
+                was_opened.set()
+            except OSError:
+                pass
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for name in ("clip.mp4", "clip.m3u8"):
+            with pytest.raises(VideoDecodingError, match="not a video FFmpeg can open") as caught:
+                read_frames(tmp_path / name, 8)
+            assert caught.value.reason == "not_a_video"
+    finally:
+        is_done.set()
+        watcher.join()
+    assert not was_opened.is_set()
 
 
 def test_bytes_can_be_empty_or_cut_short(tmp_path: Path) -> None:
