@@ -24,7 +24,7 @@ from videorm_hf.videoprefer.export import STATISTICS_FILE
 
 # What a working copy may hold beside what is published.
 _LEFT_OUT = {"__pycache__", ".gradio", ".DS_Store"}
-SPACE_TEMPLATES = "templates"
+_SPACE_TEMPLATES = "templates"
 _LEFT_OUT_SUFFIXES = {".pyc", ".db", ".sqlite", ".sqlite3"}
 
 
@@ -91,7 +91,7 @@ def make_uploads(repository: Repository, organisation: str, artifact: Path | Non
             raise FileNotFoundError(f"{folder} is not there: it holds the files of {repository.name}.")
         paths = [path for path in sorted(folder.rglob("*")) if _belongs(path)]
         if folder == repository.folder:  # where a Space has run there lie votes and visitors' videos, too
-            paths = [path for path in paths if path.parent in (folder, folder / SPACE_TEMPLATES)]
+            paths = [path for path in paths if path.parent in (folder, folder / _SPACE_TEMPLATES)]
         files |= {path.relative_to(folder).as_posix(): path for path in paths}
     files.pop("README.md", None)
     contents: dict[str, Path | bytes] = {**files, "README.md": card(repository, organisation, artifact).encode()}

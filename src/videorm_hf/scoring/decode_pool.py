@@ -51,10 +51,8 @@ def decode_ahead(
         ahead (`int`, defaults to 16): Bound on the videos in work or waiting to be taken.
 
     Returns:
-        `Iterator`: for each video its array, or the [`VideoDecodingError`] that says why there is none.
-
-    Raises:
-        RuntimeError: If `decode` raises what no video's content can cause; with the process's own traceback.
+        `Iterator`: for each video its array, or the [`VideoDecodingError`] that says why there is none. What no video's
+        content can cause is raised; from a process as a `RuntimeError` with the process's own traceback.
     """
     if num_workers == 0:
         yield from (_attempt(decode, video) for video in videos)
@@ -187,6 +185,6 @@ def _serve(connection: Connection, decode: Decode) -> None:
             return
         try:
             result: Decoded | _Mistake = _attempt(decode, video)
-        except Exception:
+        except Exception:  # noqa: BLE001 (the parent raises it)
             result = _Mistake(traceback.format_exc())
         connection.send(result)
