@@ -51,8 +51,8 @@ def decode_ahead(
         ahead (`int`, defaults to 16): Bound on the videos in work or waiting to be taken.
 
     Returns:
-        `Iterator`: for each video its array, or the [`VideoDecodingError`] that says why there is none. What no video's
-        content can cause is raised; from a process as a `RuntimeError` with the process's own traceback.
+        `Iterator`: for each video its array, or the [`VideoDecodingError`] that says why there is none. What no
+        video's content can cause is raised; from a process as a `RuntimeError` with the process's own traceback.
     """
     if num_workers == 0:
         yield from (_attempt(decode, video) for video in videos)
