@@ -58,9 +58,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--memory-calls", type=int, default=10_000, help="calls of the run whose memory is followed")
     parser.add_argument("--only", choices=("rate", "memory", "kills"), help="take one, keep the others of the output")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "annotation.json")
+    parser.add_argument("--output", type=Path, help="by default results/annotation.json, and nothing with --smoke")
     arguments = parser.parse_args()
     smoke = arguments.smoke
+    output = arguments.output or Path(__file__).parent / "results" / "annotation.json"
     with tempfile.TemporaryDirectory() as folder:
         write_clip(Path(folder) / CLIP)
         takers = {
@@ -68,13 +69,14 @@ def main() -> None:
             "memory": lambda: memory(Path(folder), 100 if smoke else arguments.memory_calls),
             "kills": lambda: kills(Path(folder), 2 if smoke else 20, 200 if smoke else 3000, arguments.seed),
         }
-        results = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.only else {}
+        results = json.loads(output.read_text(encoding="utf-8")) if arguments.only else {}
         results["machine"] = machine()
         results["settings"] = {"concurrency": CONCURRENCY, "num_frames": 8, "frame": "128x128", "smoke": smoke}
         results |= {name: take() for name, take in takers.items() if arguments.only in (None, name)}
     print(json.dumps(results, indent=2))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if arguments.output or not smoke:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def rate(folder: Path, num_calls: int, latency: float) -> dict[str, float]:

@@ -42,6 +42,7 @@ from videorm_hf.videoprefer.pairs import make_preference_pairs
 
 logger = logging.getLogger(__name__)
 RESULTS = Path(__file__).parents[2] / "hub_cards" / "results" / "miniature.json"
+WEIGHTS = (("t2v-mini", T2V_MINI), ("videorm-mini", VIDEORM_MINI))
 LARGEST_BYTES = 12 * 2**20
 
 
@@ -182,9 +183,13 @@ def install(work: Path) -> None:
     """Copy the weights into the package, without the code that the package has anyway.
 
     Raises:
-        ValueError: If they are larger than the package may carry.
+        ValueError: If they are larger than the package may carry; those that it has are kept.
     """
-    for name, target in (("t2v-mini", T2V_MINI), ("videorm-mini", VIDEORM_MINI)):
+    names = [name for name, _ in WEIGHTS]
+    size = sum(file.stat().st_size for name in names for file in (work / name).rglob("*.safetensors"))
+    if size > LARGEST_BYTES:
+        raise ValueError(f"The weights have {size:,} bytes, and the package carries at most {LARGEST_BYTES:,}.")
+    for name, target in WEIGHTS:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(work / name, target, ignore=shutil.ignore_patterns("*.py", "facts.json", "README.md", "*.bin"))
         for file in target.rglob("*.json"):
@@ -193,9 +198,6 @@ def install(work: Path) -> None:
                 part.pop("auto_map", None)
                 part.pop("_name_or_path", None)
             file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    size = sum(file.stat().st_size for folder in (T2V_MINI, VIDEORM_MINI) for file in folder.rglob("*.safetensors"))
-    if size > LARGEST_BYTES:
-        raise ValueError(f"The weights have {size:,} bytes, and the package carries at most {LARGEST_BYTES:,}.")
 
 
 def _part(folder: Path, make: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:

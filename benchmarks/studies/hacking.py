@@ -1,8 +1,8 @@
 """Reward hacking: the truth against the trained reward over long runs without augmentation, guard off and on.
 
-One run is tuned by VIDEORM through late steps alone. The other is tuned by the motion of pixels alone, which anyone
-adds who wants livelier videos, and which flicker raises as well. The guard sees neither truth nor test prompts: it
-watches what the run is not trained on.
+One run is tuned by VIDEORM through late steps alone, one so by the image reward, and one by the motion of pixels,
+which anyone adds who wants livelier videos, and which flicker raises as well. The guard sees neither truth nor test
+prompts: it watches what the run is not trained on.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from benchmarks.studies.tuning import MOTION, Tuning, Watched, tune
 from videorm_hf.reporting.plots import chart_row, draw_lines
 from videorm_hf.reporting.tables import markdown_table
 
-LONG = Tuning(steps=100, num_backprop_steps=4, reward_augmentation=None)
+LONG = Tuning(steps=100, backprop="last", num_backprop_steps=4, reward_augmentation=None)
 RUNS = {
     VIDEORM: LONG,
     IMAGE: dataclasses.replace(LONG, reward="image"),

@@ -34,7 +34,6 @@ from draftv_trainer.demo.miniature import (
     AUGMENTATION,
     LEARNING_RATE,
     LORA_RANK,
-    NUM_BACKPROP_STEPS,
     PIPELINE_KWARGS,
     UPDATES,
     lora_config,
@@ -83,8 +82,8 @@ class Tuning:
     batch_size: int = 4
     learning_rate: float = LEARNING_RATE
     lora_rank: int = LORA_RANK
-    backprop: str = "last"
-    num_backprop_steps: int | None = NUM_BACKPROP_STEPS
+    backprop: str = "all"
+    num_backprop_steps: int | None = None
     sampling: Sampling = Sampling()
     edit_share: float = 0.6
     reward_augmentation: str | None = AUGMENTATION

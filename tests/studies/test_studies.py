@@ -76,9 +76,19 @@ def test_every_claim_is_of_a_study_and_needs_no_other() -> None:
     assert "claim" not in verdict_table({})
 
 
-@pytest.mark.parametrize(("low", "said"), [(0.05, "yes"), (-0.05, "**no**")])
-def test_a_change_counts_as_shown_only_beyond_its_interval(low: float, said: str) -> None:
-    cell = {"difference": 0.2, "difference_interval": [low, 0.35]}
+@needs_weights
+def test_the_studies_tune_in_the_way_that_validation_prompts_chose() -> None:
+    found = page.read_results()["tuning_choice"]["over_untuned"]
+    best = max(found, key=lambda way: found[way]["mean"]["difference"])
+    steps = "all steps" if Tuning().backprop == "all" else f"last {Tuning().num_backprop_steps}"
+    assert best == f"{Tuning().learning_rate:g}, {steps}"
+
+
+@pytest.mark.parametrize(
+    ("change", "low", "said"), [(0.2, 0.05, "yes"), (0.2, -0.05, "within chance"), (-0.1, -0.3, "**no**")]
+)
+def test_a_change_counts_as_shown_only_beyond_its_interval(change: float, low: float, said: str) -> None:
+    cell = {"difference": change, "difference_interval": [low, 0.35]}
     cells = {"mean": cell, "motion": cell, "video_quality": cell}
     table = verdict_table({"draftv": {"over_untuned": {"DRaFT-V": cells}, "draftv_over": {"DRaFT-H": cells}}})
     rows = [row.split("|") for row in table.splitlines()[2:]]
