@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from options import Options
 
 from draftv_trainer import DRaFTVConfig, DRaFTVTrainer
 from draftv_trainer.cli.arguments import trained_settings
-from draftv_trainer.demo.miniature import PIPELINE_KWARGS, UPDATES, lora_config, tuning_arguments
+from draftv_trainer.demo.miniature import LORA_RANK, PIPELINE_KWARGS, UPDATES, lora_config, tuning_arguments
 from draftv_trainer.model_card import FACTS_NAME
 from draftv_trainer.variants import BASE, Variant, VideoSettings, sample_variants
 from videorm_hf.miniature.clips import render
@@ -51,7 +52,7 @@ def prepare(words: argparse.Namespace, data: Path) -> Options:
         FileNotFoundError: If the miniature is needed and its weights are not installed.
     """
     if words.base is not None:  # then there are a LoRA and pairs for it too
-        return Options(words.reward or str(VIDEORM_MINI), words.base, words.tuned, words.pairs, data)
+        return Options(words.reward or str(VIDEORM_MINI), words.base, words.tuned, words.pairs, data, words.dtype)
     for folder in (VIDEORM_MINI, T2V_MINI):
         if not folder.is_dir():
             raise FileNotFoundError(
@@ -66,6 +67,7 @@ def prepare(words: argparse.Namespace, data: Path) -> Options:
         tuned=tuned,
         pairs=words.pairs or sample_pairs(tuned, prompts, data / "pairs" / fingerprint(T2V_MINI, tuned)),
         data=data,
+        dtype=words.dtype,
         prompts=tuple(prompts),
         example_clips=draw_examples(data / "examples"),
         note=_NOTE.format(*prompts[:2]),
@@ -73,15 +75,16 @@ def prepare(words: argparse.Namespace, data: Path) -> Options:
 
 
 def fingerprint(*folders: Path) -> str:
-    """Name what folders hold, so that what was made from other weights is not taken for it.
+    """Name what folders hold and what is done with it, so that what was made otherwise is not taken for it.
 
     Args:
         folders (`Path`): Folders of weights.
 
     Returns:
-        `str`: the same for the same files.
+        `str`: the same for the same weights and recipe.
     """
-    digest = hashlib.sha256()
+    recipe = [tuning_arguments(UPDATES), PIPELINE_KWARGS, LORA_RANK, NUM_PROMPTS]
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode("utf-8"))
     for folder in folders:
         for path in sorted(folder.rglob("*.safetensors")):
             digest.update(path.read_bytes())

@@ -151,7 +151,7 @@ def read_frames(source: str | os.PathLike[str] | bytes | BinaryIO, num_frames: i
 
 # Stills, text and playlists; these FFmpeg must not even open, for it would open the files that they name.
 _NOT_VIDEO_FORMATS = ("image2", "tty", "hls", "dash", "concat", "imf", "ico")
-_VIDEO_FORMATS = ",".join(
+VIDEO_FORMATS = ",".join(
     name for name in sorted(av.formats_available) if name not in _NOT_VIDEO_FORMATS and not name.endswith("_pipe")
 )
 
@@ -193,7 +193,7 @@ def _opened(target: str | BinaryIO) -> Iterator[tuple[Any, Any]]:
     try:
         # The prefix keeps a colon in a file name from being read as a protocol.
         where = f"file:{target}" if isinstance(target, str) else target
-        container = av.open(where, options={"format_whitelist": _VIDEO_FORMATS})
+        container = av.open(where, options={"format_whitelist": VIDEO_FORMATS})
     except av.EOFError as error:
         raise VideoDecodingError("no_frames", f"{name} holds nothing but a header") from error
     except (av.FFmpegError, ValueError) as error:
