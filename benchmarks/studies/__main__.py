@@ -30,7 +30,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.studies", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", choices=["all", "page", *STUDIES], metavar="NAME", help=", ".join(STUDIES))
     parser.add_argument("--smoke", action="store_true", help="tiny settings; results stay in the work folder")
-    parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="where to keep what is computed")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=DEFAULT_WORK,
+        help="where to keep what is computed, by settings and weights: after a change of code, name another folder",
+    )
     parser.add_argument(
         "--videorm", type=Path, default=VIDEORM_MINI, help="folder of another reward: results stay in the work folder"
     )
