@@ -5,6 +5,8 @@ import gc
 import io
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -348,6 +350,17 @@ def test_damage_inside_a_needed_frame_is_an_error_not_a_score(tmp_path: Path) ->
     with pytest.raises(VideoDecodingError) as caught:
         read_frames(path, 10)
     assert caught.value.reason in ("decode_error", "truncated")
+
+
+def test_without_pyav_only_reading_is_an_error() -> None:
+    code = (
+        "import sys; sys.modules['av'] = None\n"
+        "from videorm_hf.models.videorm.video_decoding_videorm import read_frames\n"
+        "try: read_frames('clip.mp4', 2)\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install av" in done.stdout
 
 
 def test_a_container_cover_picture_is_not_a_video(tmp_path: Path) -> None:

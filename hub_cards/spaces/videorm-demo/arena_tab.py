@@ -89,7 +89,7 @@ def build_arena_tab(tab: gr.Tab, rater: gr.BrowserState, options: Options) -> No
 class Arena:
     """What the tab does, apart from its components.
 
-    Every video is put where it is served before anybody votes: one that cannot be shown would keep a rater at its pair.
+    Every video is put where it is served before anybody votes: one that cannot be shown would hold up raters for good.
 
     Args:
         options ([`Options`]): The pairs, and where votes are kept.
@@ -102,7 +102,9 @@ class Arena:
         self.served = options.data / "served" / "arena"
         self.exports = options.data / "served" / "exports"
         self.addresses: dict[Path, str] = {}
-        duels = [duel for duel in read_duels(options.pairs) if self._can_show(duel)]
+        read = read_duels(options.pairs)
+        logger.info("Preparing the videos of %d pairs.", len(read))
+        duels = [duel for duel in read if self._can_show(duel)]
         if not duels:
             raise ValueError(f"{options.pairs} holds no pair both of whose videos can be shown.")
         self.store = VoteStore(options.data / "votes" / "votes.sqlite", duels)
@@ -173,10 +175,7 @@ class Arena:
             video (`Path`): The file.
 
         Returns:
-            `str`: its address, relative to the page.
-
-        Raises:
-            ValueError: If it cannot be decoded. A file that cannot be read is an `OSError`.
+            `str`: its address, relative to the page. A video that cannot be decoded is a `ValueError`.
         """
         facts = video.stat()
         key = f"{video} {facts.st_size} {facts.st_mtime_ns}"  # a file that was replaced is another one
@@ -230,12 +229,9 @@ def is_playable(video: Path) -> bool:
         video (`Path`): The file.
 
     Returns:
-        `bool`: `False` for a video that must be written anew.
-
-    Raises:
-        ValueError: If it cannot be decoded.
+        `bool`: `False` for a video that must be written anew. One that cannot be decoded is a `ValueError`.
     """
-    read_frames(video, 1)  # what is no video, or is cut short, it says in words
+    read_frames(video, 1)  # says in words what is wrong with a file that is no video or cut short
     with av.open(f"file:{video}", options={"format_whitelist": VIDEO_FORMATS}) as container:
         stream = container.streams.video[0].codec_context
         is_known = stream.codec.canonical_name in _PLAYABLE_CODECS and stream.pix_fmt == _PLAYABLE_PIXELS

@@ -152,7 +152,9 @@ def read_frames(source: str | os.PathLike[str] | bytes | BinaryIO, num_frames: i
 # Stills, text and playlists; these FFmpeg must not even open, for it would open the files that they name.
 _NOT_VIDEO_FORMATS = ("image2", "tty", "hls", "dash", "concat", "imf", "ico")
 VIDEO_FORMATS = ",".join(
-    name for name in sorted(av.formats_available) if name not in _NOT_VIDEO_FORMATS and not name.endswith("_pipe")
+    name
+    for name in sorted(av.formats_available if av is not None else ())
+    if name not in _NOT_VIDEO_FORMATS and not name.endswith("_pipe")
 )
 
 
