@@ -23,7 +23,6 @@ import gc
 import json
 import multiprocessing
 import os
-import platform
 import random
 import signal
 import sys
@@ -35,12 +34,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from machine import describe_machine
 
 from videorm_hf.annotation import AnnotationOptions, VideoAnnotator
 from videorm_hf.annotation.journal import read_records
@@ -343,16 +342,8 @@ def write_clip(path: Path) -> None:
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "cores": cores,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("openai", "av")},
-    }
+    return describe_machine("openai", "av", cores=cores)
 
 
 if __name__ == "__main__":
