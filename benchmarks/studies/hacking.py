@@ -85,7 +85,7 @@ def _draw_run(axes: Axes, runs: Json) -> None:
         unit = curve[name]["spread_at_start"] or 1.0
         label = "truth: mean rating" if name == "mean" else name
         series[label] = (curve["step"], [value / unit for value in curve[name]["change"]])
-    draw_lines(axes, series, xlabel="updates", ylabel="change, in spreads over the prompts at the start")
+    draw_lines(axes, series, xlabel="updates", ylabel="change, in spreads at the start")
     if max(max(ys) for _, ys in series.values()) > LINEAR_UP_TO:  # where a reward explodes, the rest is seen as well
         axes.set_yscale("symlog", linthresh=1)
     for (name, run), style in zip(list(runs.items())[1:], ("--", ":"), strict=False):

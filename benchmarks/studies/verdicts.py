@@ -226,7 +226,7 @@ def draw_main_results(results: Mapping[str, Json], path: Path) -> None:
             intervals={name: [row["interval"] or (row["win_over_random"],) * 2 for row in rows]
                        for name, rows in picked.items()},
             xlabel="n",
-            ylabel="win rate over another sample, by the mean rating",
+            ylabel="win rate, by the mean rating",
         )  # fmt: skip
 
     chart_row(
