@@ -35,7 +35,6 @@ from draftv_trainer.demo.miniature import (
     LEARNING_RATE,
     LORA_RANK,
     PIPELINE_KWARGS,
-    UPDATES,
     lora_config,
     tuning_arguments,
 )
@@ -78,7 +77,7 @@ class Tuning:
 
     reward: str = "videorm"
     method: str = "draft"
-    steps: int = UPDATES
+    steps: int = 60
     batch_size: int = 4
     learning_rate: float = LEARNING_RATE
     lora_rank: int = LORA_RANK
@@ -176,7 +175,7 @@ def make_trainer(tuning: Tuning, work: Work, folder: Path, save_steps: int = 20)
     }
     lora = lora_config(tuning.lora_rank)
     if tuning.method == "instructvideo":
-        return _instructvideo_trainer(tuning, work, arguments, lora)
+        return _instructvideo_trainer(tuning, work, arguments | {"backprop": "last"}, lora)
     monitors = None
     if tuning.guard_steps is not None:
         arguments |= {"guard_steps": tuning.guard_steps, "guard_tolerance": tuning.guard_tolerance}

@@ -56,9 +56,8 @@ STUDY = Study(
     title="How fast and through how many steps to tune, chosen on the validation split",
     question=(
         "DRaFT-V at several learning rates, with a gradient through the last of ten steps, the last four or all, on "
-        "prompts of the validation split. The other studies tune in the way that raises the mean rating most; "
-        "the demo and the Space, which must be quick, through the last step alone. Differences to the untuned "
-        "pipeline, by the truth."
+        "prompts of the validation split. The other studies, the demo and the Space tune in the way that "
+        "raises the mean rating most. Differences to the untuned pipeline, by the truth."
     ),
     run=run,
     full=Settings(),
