@@ -69,8 +69,10 @@ format: $(INSTALLED)  ## Format the code and mend what the linter can mend
 reproduce: $(INSTALLED)  ## Redo the paper's studies in the small world and write docs/studies.md: a night
 	$(BIN)/python -m benchmarks.studies all
 
+# The threads that the documentation's tables name.
+bench: export OMP_NUM_THREADS = 1
 bench: $(INSTALLED)  ## Measure speed and memory and write benchmarks/results/*.json: hours
-	$(BIN)/python benchmarks/videorm_speed.py
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/videorm_speed.py
 	$(BIN)/python benchmarks/draftv_memory.py
 	$(BIN)/python benchmarks/draftv_vs_alignprop.py
 	$(BIN)/python benchmarks/rewards.py --size small

@@ -23,7 +23,6 @@ import gc
 import json
 import multiprocessing
 import os
-import platform
 import random
 import signal
 import sys
@@ -35,12 +34,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from machine import describe_machine
 
 from videorm_hf.annotation import AnnotationOptions, VideoAnnotator
 from videorm_hf.annotation.journal import read_records
@@ -58,9 +57,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--memory-calls", type=int, default=10_000, help="calls of the run whose memory is followed")
     parser.add_argument("--only", choices=("rate", "memory", "kills"), help="take one, keep the others of the output")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "annotation.json")
+    parser.add_argument("--output", type=Path, help="by default results/annotation.json, and nothing with --smoke")
     arguments = parser.parse_args()
     smoke = arguments.smoke
+    output = arguments.output or Path(__file__).parent / "results" / "annotation.json"
     with tempfile.TemporaryDirectory() as folder:
         write_clip(Path(folder) / CLIP)
         takers = {
@@ -68,13 +68,14 @@ def main() -> None:
             "memory": lambda: memory(Path(folder), 100 if smoke else arguments.memory_calls),
             "kills": lambda: kills(Path(folder), 2 if smoke else 20, 200 if smoke else 3000, arguments.seed),
         }
-        results = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.only else {}
+        results = json.loads(output.read_text(encoding="utf-8")) if arguments.only else {}
         results["machine"] = machine()
         results["settings"] = {"concurrency": CONCURRENCY, "num_frames": 8, "frame": "128x128", "smoke": smoke}
         results |= {name: take() for name, take in takers.items() if arguments.only in (None, name)}
     print(json.dumps(results, indent=2))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if arguments.output or not smoke:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def rate(folder: Path, num_calls: int, latency: float) -> dict[str, float]:
@@ -341,16 +342,8 @@ def write_clip(path: Path) -> None:
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "cores": cores,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("openai", "av")},
-    }
+    return describe_machine("openai", "av", cores=cores)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,15 @@ the step.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
+from machine import describe_machine
 from peft import LoraConfig
 from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
 
@@ -167,15 +166,7 @@ def claims(cells: list[dict[str, Any]]) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "diffusers", "peft")},
-    }
+    return describe_machine("torch", "diffusers", "peft", threads=torch.get_num_threads())
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -23,7 +23,6 @@ import functools
 import itertools
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import describe_machine
 from safetensors.torch import load_file, save_file
 
 # The releases of the weeks around TRL 0.23.1; torch is the one in use here.
@@ -406,15 +406,9 @@ def measure_draftv(job: dict[str, Any], checkpointing: str) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "threads": torch.get_num_threads(),
-        "device": "cpu",
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "diffusers", "transformers", "peft", "accelerate")},
-    }
+    return describe_machine(
+        "torch", "diffusers", "transformers", "peft", "accelerate", threads=torch.get_num_threads(), device="cpu"
+    )
 
 
 def print_row(row: dict[str, Any]) -> None:

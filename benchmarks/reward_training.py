@@ -14,16 +14,15 @@ the ratio of each round. Filling the cache is the cached trainer's first epoch a
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from machine import describe_machine
 
 from videorm_hf import VideoRMConfig, VideoRMModel, VideoRMProcessor, VideoRMVideoProcessor
 from videorm_hf.models.open_clip_layout import clip_configs, clip_tokenizer
@@ -150,15 +149,7 @@ def ratio(slower: list[float], faster: list[float]) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "transformers", "av")},
-    }
+    return describe_machine("torch", "transformers", "av", threads=torch.get_num_threads())
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

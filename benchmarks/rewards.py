@@ -17,18 +17,17 @@ the weights; on a GPU it is the allocator's. Memory grows evenly with the frames
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from machine import describe_machine
 from transformers import BertTokenizer, CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from videorm_hf import (
@@ -290,17 +289,8 @@ def peak(frames: torch.Tensor) -> float:
 
 def machine(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what the figures depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    is_gpu = arguments.device.startswith("cuda")
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(arguments.device) if is_gpu else "cpu",
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "torchvision", "transformers")},
-    }
+    device = torch.cuda.get_device_name(arguments.device) if arguments.device.startswith("cuda") else "cpu"
+    return describe_machine("torch", "torchvision", "transformers", threads=torch.get_num_threads(), device=device)
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=14_000, help="items of the larger set")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="a set of 140 items, to see that it runs")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "videoprefer_scale.json")
+    parser.add_argument("--output", type=Path, help="by default results/videoprefer_scale.json; nothing with --smoke")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)  # the process of one stage
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -70,8 +70,10 @@ def main() -> None:
         results["sets"][str(size)] = {"items": size, "videos": videos, "stages": rows}
     results["growth"] = growth(*results["sets"].values())
     print(json.dumps(results["growth"]))
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    if arguments.output or not arguments.smoke:
+        output = arguments.output or Path(__file__).parent / "results" / "videoprefer_scale.json"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def growth(small: dict[str, Any], large: dict[str, Any]) -> dict[str, Any]:

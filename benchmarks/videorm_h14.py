@@ -9,14 +9,13 @@ An open_clip ViT-H/14 with random weights is saved in the layout of HPS v2's che
 
 import argparse
 import json
-import platform
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from machine import describe_machine
 
 from videorm_hf import VideoRMModel, VideoRMProcessor
 from videorm_hf.models.conversion import convert_checkpoint
@@ -42,12 +41,7 @@ def main() -> None:
         model, processor = VideoRMModel.from_pretrained(folder).eval(), VideoRMProcessor.from_pretrained(folder)
     tokens = processor.tokenizer(PROMPTS, padding="max_length", truncation=True, return_tensors="pt")
     results = {
-        "machine": {
-            "cpu": processor_name(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "open_clip_torch")},
-        },
+        "machine": describe_machine("torch", "transformers", "open_clip_torch", threads=torch.get_num_threads()),
         "settings": {"architecture": arguments.architecture, "weights": "random", "dtype": "float32"},
         "parameters": parameters(model, report.num_fresh_parameters),
         "stored_mb": round(stored / 1e6, 1),
@@ -84,14 +78,6 @@ def still_clips(model: VideoRMModel, frames: torch.Tensor, tokens: Any, expected
     difference = (rewards - expected).abs().max().item()
     spread = (expected.max() - expected.min()).item()
     return {"clips": len(frames), "num_frames": 8, "max_difference": difference, "spread_of_rewards": spread}
-
-
-def processor_name() -> str:
-    """Return the processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

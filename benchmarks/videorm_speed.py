@@ -14,16 +14,15 @@ that a slow minute of the machine slows them alike; reported are medians and the
 import argparse
 import importlib.util
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from machine import describe_machine
 from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPModel
 
@@ -194,16 +193,13 @@ def files_to_scores(model: VideoRMModel, arguments: argparse.Namespace) -> dict[
 
 def machine(device: str) -> dict[str, Any]:
     """Return what the figures depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "transformers", "av")},
-    }
+    return describe_machine(
+        "torch",
+        "transformers",
+        "av",
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+    )
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from videorm_hf.miniature.shipped import T2V_MINI, VIDEORM_MINI
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "cards"
 RECIPES = ROOT / "docs" / "recipes"
-# Between the marks of this name stands what holds until weights or data are published: publishing replaces it.
+# Between marks whose names begin so stands what holds until weights or data are published. Publishing puts their
+# description in the place of the first, which has this name, and empties the others.
 RELEASE = "release"
 SECTIONS = ("Quick start", "Training data", "Results", "Limits", "Bias", "Licences", "Citation")
 SECTIONS_OF_A_SPACE = ("Quick start", "Limits", "Licences", "Citation")
@@ -96,7 +97,7 @@ _ORG = re.compile(rf"\bORG/(?P<name>{'|'.join(repository.name for repository in 
 
 
 def main() -> None:
-    """Write the tables, check every card, render all of them; exit with 1 if one has a problem."""
+    """Write the tables, check every card, render those that can be read; exit with 1 if one has a problem."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     problems = {repository.name: check(repository) for repository in REPOSITORIES}
@@ -135,7 +136,7 @@ def load(repository: Repository) -> RepoCard:
 def completed(repository: Repository) -> str:
     """Return a card's text with its tables, and the evaluation results in its metadata, as the results say."""
     text = repository.card.read_text(encoding="utf-8")
-    text = replace_tables(text, lambda name: _between(text, name) if name == RELEASE else tables.table(name))
+    text = replace_tables(text, lambda name: _between(text, name) if name.startswith(RELEASE) else tables.table(name))
     if repository.name != "videorm-mini":
         return text
     card, results = ModelCard(text), tables.videorm_mini_results()
@@ -203,23 +204,42 @@ def for_organisation(text: str, organisation: str) -> str:
 
 def with_release(text: str, release: str) -> str:
     """Put the description of published weights or data in the place of what says that there are none."""
-    return replace_tables(text, lambda name: release if name == RELEASE else _between(text, name))
+
+    def fill(name: str) -> str:
+        if name == RELEASE:
+            return release
+        return "" if name.startswith(RELEASE) else _between(text, name)
+
+    return replace_tables(text, fill)
+
+
+def says_unreleased(repository: Repository) -> bool:
+    """Tell whether a repository's card says that there are no weights or data yet."""
+    return f"<!-- {RELEASE}: begin -->" in repository.card.read_text(encoding="utf-8")
 
 
 def render(folder: Path) -> None:
-    """Write every card as a page, and an index of them."""
+    """Write every card that can be read as a page, and an index of them."""
     templates = Environment(loader=FileSystemLoader(CARDS), autoescape=True)
     markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     folder.mkdir(parents=True, exist_ok=True)
-    present = [repository for repository in REPOSITORIES if repository.card.is_file()]
-    for repository in present:
-        card = load(repository)
+    cards = [(repository, card) for repository in REPOSITORIES if (card := _load_if_good(repository)) is not None]
+    present = [repository for repository, _ in cards]
+    for repository, card in cards:
         page = templates.get_template("page.html.jinja2").render(
             repository=repository, metadata=card.data.to_dict(), body=markdown.render(card.text), all=present
         )
         (folder / f"{repository.name}.html").write_text(page, encoding="utf-8")
     index = templates.get_template("page.html.jinja2").render(repository=None, metadata={}, body="", all=present)
     (folder / "index.html").write_text(index, encoding="utf-8")
+
+
+def _load_if_good(repository: Repository) -> RepoCard | None:
+    """Read a card, or return `None` where it cannot be read: `check` says why."""
+    try:
+        return load(repository)
+    except (OSError, ValueError, YAMLError):
+        return None
 
 
 def _between(text: str, name: str) -> str:

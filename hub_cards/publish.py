@@ -5,8 +5,9 @@
     python -m hub_cards.publish ORG --only videorm-h14 --artifact videorm-h14=FOLDER
 
 Where weights or data were made (a folder of `videorm train`, `draftv train` or `videoprefer export`), `--artifact`
-names their folder: its files are uploaded, its own card, with the facts of how it was made, takes the place of what
-says that there are none, and its metadata are added. Without it, the card goes up alone, and says so.
+names their folder: its files are uploaded, without what only training needs (checkpoints, cached features, logs); its
+own card, with the facts of how it was made, takes the place of what says that there are none; and its metadata are
+added. Without it, the card goes up alone, and says so: a repository that holds weights or data already refuses that.
 
 A dry run makes the very list of uploads that a real one sends, prints it, and asks the network for nothing. An
 interrupted upload is continued by the same command: large files that arrived are not sent again.
@@ -15,17 +16,29 @@ interrupted upload is continued by the same command: large files that arrived ar
 import argparse
 import json
 import re
-from pathlib import Path
+from collections.abc import Collection
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
 
 from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
 
-from hub_cards.cards import CLASSES, REPOSITORIES, Repository, completed, for_organisation, with_release
+from hub_cards.cards import (
+    CLASSES,
+    REPOSITORIES,
+    Repository,
+    completed,
+    for_organisation,
+    says_unreleased,
+    with_release,
+)
 from videorm_hf.videoprefer.export import STATISTICS_FILE
 
-# What a working copy may hold beside what is published.
-_LEFT_OUT = {"__pycache__", ".gradio", ".DS_Store"}
-SPACE_TEMPLATES = "templates"
-_LEFT_OUT_SUFFIXES = {".pyc", ".db", ".sqlite", ".sqlite3"}
+# What a working copy may hold beside what is published, and what a training leaves at the top of its folder.
+_LEFT_OUT = (".*", "__pycache__", "*.pyc", "*.db", "*.sqlite*")
+_LEFT_OUT_AT_TOP = ("checkpoint-*", "training_args.bin", "features", "runs")
+_SPACE_TEMPLATES = "templates"
+_RELEASED_SUFFIXES = (".safetensors", ".parquet", ".tar")
 
 
 def main() -> None:
@@ -36,11 +49,14 @@ def main() -> None:
     parser.add_argument("--artifact", nargs="+", default=[], metavar="NAME=FOLDER", help="trained weights, made data")
     parser.add_argument("--dry-run", action="store_true", help="print what would be uploaded, without a network")
     arguments = parser.parse_args()
+    chosen = [one for one in REPOSITORIES if not arguments.only or one.name in arguments.only]
     try:
-        artifacts = read_artifacts(arguments.artifact)
-        for repository in REPOSITORIES:
-            if arguments.only and repository.name not in arguments.only:
-                continue
+        artifacts = read_artifacts(arguments.artifact, {repository.name for repository in chosen})
+        if not arguments.dry_run:
+            for repository in chosen:
+                if repository.name not in artifacts:
+                    check_not_released(repository, arguments.organisation, HfApi())
+        for repository in chosen:
             uploads = make_uploads(repository, arguments.organisation, artifacts.get(repository.name))
             show(repository, arguments.organisation, uploads)
             if not arguments.dry_run:
@@ -51,11 +67,18 @@ def main() -> None:
         parser.exit(2, f"Error: {error}\n")
 
 
-def read_artifacts(words: list[str]) -> dict[str, Path]:
+def read_artifacts(words: list[str], chosen: Collection[str]) -> dict[str, Path]:
     """Read `NAME=FOLDER` words.
 
+    Args:
+        words (`list[str]`): As given.
+        chosen (`Collection[str]`): Names of the repositories that are published.
+
+    Returns:
+        `dict[str, Path]`: folders by name.
+
     Raises:
-        ValueError: If a word is not of that form or names no repository.
+        ValueError: If a word is not of that form, names no repository, or one that is not published.
         FileNotFoundError: If a folder is not there or has no card.
     """
     artifacts = {}
@@ -63,6 +86,8 @@ def read_artifacts(words: list[str]) -> dict[str, Path]:
         name, _, folder = word.partition("=")
         if name not in {repository.name for repository in REPOSITORIES} or not folder:
             raise ValueError(f"--artifact takes NAME=FOLDER with the name of a repository, got {word!r}.")
+        if name not in chosen:
+            raise ValueError(f"--artifact names {name}, which --only leaves out: name it there too.")
         artifacts[name] = Path(folder)
         if not (artifacts[name] / "README.md").is_file():
             raise FileNotFoundError(f"{folder} has no README.md: train or export to its end, which writes one.")
@@ -89,9 +114,9 @@ def make_uploads(repository: Repository, organisation: str, artifact: Path | Non
             continue
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not there: it holds the files of {repository.name}.")
-        paths = [path for path in sorted(folder.rglob("*")) if _belongs(path)]
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and _belongs(path.relative_to(folder))]
         if folder == repository.folder:  # where a Space has run there lie votes and visitors' videos, too
-            paths = [path for path in paths if path.parent in (folder, folder / SPACE_TEMPLATES)]
+            paths = [path for path in paths if path.parent in (folder, folder / _SPACE_TEMPLATES)]
         files |= {path.relative_to(folder).as_posix(): path for path in paths}
     files.pop("README.md", None)
     contents: dict[str, Path | bytes] = {**files, "README.md": card(repository, organisation, artifact).encode()}
@@ -130,6 +155,32 @@ def show(repository: Repository, organisation: str, uploads: list[CommitOperatio
     print(f"{sum(one.upload_info.size for one in uploads):>14,}  in {len(uploads)} files\n")
 
 
+def check_not_released(repository: Repository, organisation: str, api: HfApi) -> None:
+    """Make sure that a card which says that there are no weights or data does not replace that of some that are there.
+
+    Args:
+        repository ([`Repository`]): Which one, about to be published without an artifact.
+        organisation (`str`): Whose.
+        api (`huggingface_hub.HfApi`): Asks the Hub.
+
+    Raises:
+        ValueError: If the repository holds weights or data.
+    """
+    if not says_unreleased(repository):
+        return
+    repo_id = f"{organisation}/{repository.name}"
+    try:
+        files = api.list_repo_files(repo_id, repo_type=repository.kind)
+    except RepositoryNotFoundError:
+        return
+    released = [file for file in files if file.endswith(_RELEASED_SUFFIXES)]
+    if released:
+        raise ValueError(
+            f"{repo_id} holds {released[0]}, and the card would say that nothing was published: name the folder with "
+            f"--artifact {repository.name}=FOLDER, or leave it out of --only."
+        )
+
+
 def upload(repository: Repository, organisation: str, uploads: list[CommitOperationAdd], api: HfApi) -> str:
     """Make the repository if it is not there, put everything into it in one commit, and return its address."""
     repo_id = f"{organisation}/{repository.name}"
@@ -141,9 +192,12 @@ def upload(repository: Repository, organisation: str, uploads: list[CommitOperat
     return str(address)
 
 
-def _belongs(path: Path) -> bool:
-    inside = not _LEFT_OUT.intersection(path.parts) and path.suffix not in _LEFT_OUT_SUFFIXES
-    return path.is_file() and inside
+def _belongs(path: PurePath) -> bool:
+    """Tell whether a file goes up, by its path in its folder: where that folder lies says nothing about it."""
+    return not (
+        any(fnmatchcase(part, pattern) for part in path.parts for pattern in _LEFT_OUT)
+        or any(fnmatchcase(path.parts[0], pattern) for pattern in _LEFT_OUT_AT_TOP)
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from tests.factories import tiny_videorm_folder
+from tests.real_data import real_data
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -32,7 +33,4 @@ def real_clips() -> list[Path]:
 @pytest.fixture(scope="session")
 def shared_clips() -> list[Path]:
     """Generated and real clips that are not part of the project; tests that want them skip where they are absent."""
-    clips = sorted((PROJECT.parent / "shared" / "data" / "clips").glob("*/*.*"))
-    if not clips:
-        pytest.skip("needs the clips in ../shared/data, which are not part of the project")
-    return clips
+    return sorted(real_data("clips").glob("*/*.*"))

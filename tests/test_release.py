@@ -34,7 +34,7 @@ def test_the_workflows_test_what_is_promised() -> None:
 
 def test_a_release_is_tested_and_needs_no_secret() -> None:
     jobs = workflow("release")["jobs"]
-    assert jobs["build"]["needs"] == "tests" and jobs["publish"]["needs"] == "build"
+    assert jobs["build"]["needs"] == ["tests", "slow-tests"] and jobs["publish"]["needs"] == "build"
     assert jobs["publish"]["permissions"] == {"id-token": "write"}
     assert "secrets." not in (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
 

@@ -8,13 +8,14 @@ folder: an interrupted run goes on with the first part that is missing.
 """
 
 import argparse
+import itertools
 import json
 import logging
 import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,8 +27,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.miniature.generator import GeneratorSettings, build_generator
-from benchmarks.miniature.preferences import make_items, make_rendered_items
+from benchmarks.miniature.generator import GeneratorSettings, build_generator, early_folder
+from benchmarks.miniature.preferences import make_items, make_rendered_items, shift_items
 from benchmarks.miniature.reward import build_image_reward, head_trainer, train_video_reward
 from benchmarks.miniature.softening import soften_head
 from benchmarks.studies.image_reward import load_image_reward, load_videorm
@@ -41,6 +42,7 @@ from videorm_hf.videoprefer.pairs import make_preference_pairs
 
 logger = logging.getLogger(__name__)
 RESULTS = Path(__file__).parents[2] / "hub_cards" / "results" / "miniature.json"
+WEIGHTS = (("t2v-mini", T2V_MINI), ("videorm-mini", VIDEORM_MINI))
 LARGEST_BYTES = 12 * 2**20
 
 
@@ -51,11 +53,14 @@ class Settings:
     Args:
         generator ([`GeneratorSettings`]): Of t2v-mini.
         image_reward_steps (`int`): Steps of 32 prompts.
-        num_train_items (`int`): Items with clips of the generator that the temporal head learns from.
-        num_rendered_items (`int`): Items of rendered clips alone that it learns from too.
-        num_validation_items (`int`): Items that choose its best epoch.
+        num_train_items (`int`): Items of the generator's clips that the temporal head learns from.
+        num_early_items (`int`): Items of the half-trained generator's clips, made while it goes on training.
+        num_shifted (`int`): Shifted copies of each of these: so few clips would be learned by heart.
+        num_rendered_items (`int`): Items of rendered clips that it learns from too.
+        num_validation_items (`int`): Items of either kind that choose its best epoch.
         epochs (`int`): Passes over the training items.
         num_test_items (`int`): Items that the rewards are measured on.
+        num_softening_pairs (`int`): Pairs of each fault that decide how strong the head may be.
         num_known_pairs (`int`): Pairs of each fault that the rewards are measured on.
         num_prompts (`int`): Prompts of each split that the generator is measured on.
         seed (`int`): Of everything.
@@ -63,17 +68,20 @@ class Settings:
 
     generator: GeneratorSettings = GeneratorSettings()
     image_reward_steps: int = 2_000
-    num_train_items: int = 320
+    num_train_items: int = 256
+    num_early_items: int = 768
+    num_shifted: int = 3
     num_rendered_items: int = 10_000
-    num_validation_items: int = 96
-    epochs: int = 16
-    num_test_items: int = 96
+    num_validation_items: int = 64
+    epochs: int = 8
+    num_test_items: int = 64
+    num_softening_pairs: int = 200
     num_known_pairs: int = 150
     num_prompts: int = 96
     seed: int = 0
 
 
-SMOKE = Settings(GeneratorSettings(64, 4, 4, 4), 4, 16, 16, 16, 2, 16, 4, 8)
+SMOKE = Settings(GeneratorSettings(64, 4, 4, 4, 2), 4, 32, 16, 1, 16, 16, 2, 16, 4, 4, 8)
 
 
 def main() -> None:
@@ -101,6 +109,7 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
     Returns:
         `dict[str, Any]`: what is written to `hub_cards/results/miniature.json`.
     """
+    begin = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
     _check_settings(work, settings)
     parts = {
@@ -113,26 +122,34 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
         sets: list[Future[list[Item]]] = []
         if not _facts(work / "temporal-head").exists():  # while the generator goes on training
             sets.append(pool.submit(_rendered_items, work, settings))
+            wait(sets)
+            while not (early_folder(work / "t2v-mini").exists() or futures["t2v-mini"].done()):
+                time.sleep(1)
+            sets.append(pool.submit(_early_items, work, settings))
         log["t2v-mini"] = futures["t2v-mini"].result()
         generate = partial(pool.submit, _generated_items, work / "t2v-mini")
         if sets:
-            sets.append(generate(settings.num_train_items, "train", settings.seed))
+            half = settings.num_train_items // 2
+            sets += [generate(half, "train", settings.seed + number) for number in (3, 4)]
             sets.append(generate(settings.num_validation_items, "validation", settings.seed + 1))
         test = generate(settings.num_test_items, "test", settings.seed + 2)
         generated = {
             name: pool.submit(_generator_table, work / "t2v-mini", settings.num_prompts, split, settings.seed + 50)
             for name, split in (("t2v_mini_train", "train"), ("t2v_mini", "test"))
         }
-        rendered, train, validation = (made.result() for made in sets) if sets else ([], [], [])
-        training = (work / "image-reward", train + rendered, validation, settings.epochs, settings.seed)
+        *cheap, first, second, validation = (made.result() for made in sets) if sets else ([], [], [])
+        train = _with_shifted(first + second, settings) + list(itertools.chain(*cheap))
+        validation += make_rendered_items(settings.num_validation_items, "validation", settings.seed)
+        training = (work / "image-reward", train, validation, settings.epochs, settings.seed)
         log["temporal-head"] = _part(work / "temporal-head", train_video_reward, *training)
-        softening = (work / "temporal-head", settings.num_known_pairs, settings.seed)
+        softening = (work / "temporal-head", settings.num_softening_pairs, settings.seed)
         log["videorm-mini"] = _part(work / "videorm-mini", soften_head, *softening)
         tables = reward_tables(work / "videorm-mini", settings, test.result())
         tables |= {name: table.result() for name, table in generated.items()}
     return {
         "tables": tables,
         "log": log,
+        "seconds_of_this_run": round(time.monotonic() - begin),
         "settings": asdict(settings),
         "machine": {"processor": platform.processor() or platform.machine(), "threads": 2},
         "versions": {name: version(name) for name in ("torch", "transformers", "diffusers", "numpy")},
@@ -166,9 +183,13 @@ def install(work: Path) -> None:
     """Copy the weights into the package, without the code that the package has anyway.
 
     Raises:
-        ValueError: If they are larger than the package may carry.
+        ValueError: If they are larger than the package may carry; those that it has are kept.
     """
-    for name, target in (("t2v-mini", T2V_MINI), ("videorm-mini", VIDEORM_MINI)):
+    names = [name for name, _ in WEIGHTS]
+    size = sum(file.stat().st_size for name in names for file in (work / name).rglob("*.safetensors"))
+    if size > LARGEST_BYTES:
+        raise ValueError(f"The weights have {size:,} bytes, and the package carries at most {LARGEST_BYTES:,}.")
+    for name, target in WEIGHTS:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(work / name, target, ignore=shutil.ignore_patterns("*.py", "facts.json", "README.md", "*.bin"))
         for file in target.rglob("*.json"):
@@ -177,9 +198,6 @@ def install(work: Path) -> None:
                 part.pop("auto_map", None)
                 part.pop("_name_or_path", None)
             file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    size = sum(file.stat().st_size for folder in (T2V_MINI, VIDEORM_MINI) for file in folder.rglob("*.safetensors"))
-    if size > LARGEST_BYTES:
-        raise ValueError(f"The weights have {size:,} bytes, and the package carries at most {LARGEST_BYTES:,}.")
 
 
 def _part(folder: Path, make: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -205,8 +223,23 @@ def _generated_items(generator: Path, num_items: int, split: str, seed: int) -> 
 
 def _rendered_items(work: Path, settings: Settings) -> list[Item]:
     """Make rendered items, and the features of their clips for the training of the temporal head, in the pool."""
-    items = make_rendered_items(settings.num_rendered_items, "train", settings.seed)
-    head_trainer(work / "temporal-head", work / "image-reward", items, items[:1], settings.epochs, settings.seed)
+    return _with_features(make_rendered_items(settings.num_rendered_items, "train", settings.seed), work, settings)
+
+
+def _early_items(work: Path, settings: Settings) -> list[Item]:
+    """Make items of the half-trained generator, and the features of their clips, in the pool."""
+    pipe = load_generator(early_folder(work / "t2v-mini"))
+    items = make_items(pipe, settings.num_early_items, "train", settings.seed + 5)
+    return _with_features(_with_shifted(items, settings), work, settings)
+
+
+def _with_shifted(items: list[Item], settings: Settings) -> list[Item]:
+    return items + shift_items(items, settings.num_shifted, settings.seed)
+
+
+def _with_features(items: list[Item], work: Path, settings: Settings) -> list[Item]:
+    any_pairs = make_rendered_items(2, "validation", settings.seed)
+    head_trainer(work / "temporal-head", work / "image-reward", items, any_pairs, settings.epochs, settings.seed)
     return items
 
 

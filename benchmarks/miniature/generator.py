@@ -11,7 +11,9 @@ these a direction is as plain as a colour. Source: joint appearance and motion, 
 """
 
 import logging
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +59,7 @@ class GeneratorSettings:
         autoencoder_steps (`int`): Steps of 32 frames.
         text_steps (`int`): Steps of 64 prompts, of the text encoder alone.
         denoiser_steps (`int`): Steps of 16 clips.
+        early_step (`int`): After how many of these the pipeline is saved, beside what it will be.
         seed (`int`): Of everything that is drawn.
     """
 
@@ -64,6 +67,7 @@ class GeneratorSettings:
     autoencoder_steps: int = 900
     text_steps: int = 300
     denoiser_steps: int = 4_500
+    early_step: int = 2_000
     seed: int = 0
 
 
@@ -271,7 +275,11 @@ def train_text_encoder(pipe: LattePipeline, settings: GeneratorSettings) -> floa
 
 
 def train_denoiser(
-    pipe: LattePipeline, latents: torch.Tensor, prompts: list[str], settings: GeneratorSettings
+    pipe: LattePipeline,
+    latents: torch.Tensor,
+    prompts: list[str],
+    settings: GeneratorSettings,
+    save_early: Callable[[], None],
 ) -> list[float]:
     """Train denoiser and text encoder together, by v-prediction; keeps averaged weights.
 
@@ -282,6 +290,7 @@ def train_denoiser(
         latents (`torch.Tensor` of shape `(num_clips, channels, num_frames, height, width)`): Scaled.
         prompts (`list[str]`): One for each clip. One in eight is dropped at each step, for classifier-free guidance.
         settings (`GeneratorSettings`): How long.
+        save_early (`Callable[[], None]`): Called after `settings.early_step` steps, with averaged weights in place.
 
     Returns:
         `list[float]`: the mean loss of each hundredth of the steps.
@@ -327,6 +336,11 @@ def train_denoiser(
             schedule.step()
         average.step(weights)
         losses.append(loss.item())
+        if step + 1 == settings.early_step:
+            average.store(weights)
+            average.copy_to(weights)
+            save_early()
+            average.restore(weights)
         if (step + 1) % 250 == 0:
             seconds = time.monotonic() - begin
             logger.info("denoiser %d/%d: loss %.4f, %.0f s", step + 1, steps, np.mean(losses[-250:]), seconds)
@@ -357,7 +371,7 @@ def build_generator(folder: Path, settings: GeneratorSettings) -> dict[str, obje
     """Train the pipeline and save it, the large parts in half precision; it loads in single precision.
 
     Args:
-        folder (`Path`): Where it is saved.
+        folder (`Path`): Where it is saved. What it is after `settings.early_step` steps is saved at [`early_folder`].
         settings (`GeneratorSettings`): How long.
 
     Returns:
@@ -373,7 +387,7 @@ def build_generator(folder: Path, settings: GeneratorSettings) -> dict[str, obje
     latents = encode_clips(pipe.vae, clips)
     said = train_text_encoder(pipe, settings)
     logger.info("text encoder: loss %.4f, %.0f s", said, time.monotonic() - begin)
-    losses = train_denoiser(pipe, latents, prompts, settings)
+    losses = train_denoiser(pipe, latents, prompts, settings, lambda: _save_early(pipe, early_folder(folder)))
     pipe.vae.half()
     pipe.transformer.half()  # transformers would load a text encoder saved so in half precision too
     pipe.save_pretrained(folder)
@@ -384,3 +398,16 @@ def build_generator(folder: Path, settings: GeneratorSettings) -> dict[str, obje
         "denoiser_loss": losses,
         "seconds": time.monotonic() - begin,
     }
+
+
+def early_folder(folder: Path) -> Path:
+    """Return where the half-trained pipeline of [`build_generator`] appears, complete, while training goes on."""
+    return folder.with_name(f"{folder.name}-early")
+
+
+def _save_early(pipe: LattePipeline, folder: Path) -> None:
+    unfinished = folder.with_name(f"{folder.name}-unfinished")
+    for one in (folder, unfinished):  # of an interrupted run
+        shutil.rmtree(one, ignore_errors=True)
+    pipe.save_pretrained(unfinished)
+    unfinished.rename(folder)

@@ -30,9 +30,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.studies", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", choices=["all", "page", *STUDIES], metavar="NAME", help=", ".join(STUDIES))
     parser.add_argument("--smoke", action="store_true", help="tiny settings; results stay in the work folder")
-    parser.add_argument("--work", type=Path, default=DEFAULT_WORK, help="where to keep what is computed")
-    parser.add_argument("--videorm", type=Path, default=VIDEORM_MINI, help="folder of the reward")
-    parser.add_argument("--pipeline", type=Path, default=T2V_MINI, help="folder of the pipeline")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=DEFAULT_WORK,
+        help="where to keep what is computed, by settings and weights: after a change of code, name another folder",
+    )
+    parser.add_argument(
+        "--videorm", type=Path, default=VIDEORM_MINI, help="folder of another reward: results stay in the work folder"
+    )
+    parser.add_argument("--pipeline", type=Path, default=T2V_MINI, help="folder of another pipeline: likewise")
     arguments = parser.parse_args()
     for folder in (arguments.videorm, arguments.pipeline):
         if not folder.is_dir():
@@ -46,21 +53,23 @@ def main() -> None:
     names = list(STUDIES) if "all" in arguments.names else [name for name in arguments.names if name != "page"]
     weights = Weights(arguments.videorm, arguments.pipeline)
     work = arguments.work / ("smoke" if arguments.smoke else "full")
+    publish = not arguments.smoke and weights == Weights(VIDEORM_MINI, T2V_MINI)
     for name in names:
-        run_study(load_study(name), Work(work, weights), arguments.smoke)
-        if not arguments.smoke:
+        run_study(load_study(name), Work(work, weights), arguments.smoke, publish)
+        if publish:
             page.write_page()
     if not names:
         page.write_page()
 
 
-def run_study(study: Study, work: Work, smoke: bool = False) -> dict[str, object]:
+def run_study(study: Study, work: Work, smoke: bool = False, publish: bool = False) -> dict[str, object]:
     """Run one study and write its JSON and its figure.
 
     Args:
         study ([`Study`]): Which.
         work ([`Work`]): Where it works; each study has a folder of its own in it.
-        smoke (`bool`, defaults to `False`): Use the tiny settings and write into the work folder only.
+        smoke (`bool`, defaults to `False`): Use the tiny settings.
+        publish (`bool`, defaults to `False`): Write what the documentation shows, not into the work folder only.
 
     Returns:
         `dict`: its results.
@@ -72,7 +81,7 @@ def run_study(study: Study, work: Work, smoke: bool = False) -> dict[str, object
     results |= {"weights": work.weights.fingerprint, "torch_threads": torch.get_num_threads()}
     results["seconds_of_this_run"] = round(time.monotonic() - start, 1)
     results_path, figure = (
-        page.paths(study.name) if not smoke else (own.folder / "results.json", own.folder / "figure.png")
+        page.paths(study.name) if publish else (own.folder / "results.json", own.folder / "figure.png")
     )
     write_json(results_path, results)
     study.draw(results, figure)

@@ -1,13 +1,17 @@
 """Best-of-n: how good is the clip that a reward chooses out of n samples (Wu et al. 2024, NeurIPS, Sec. 4)?"""
 
+import itertools
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.studies.image_reward import load_rewards
+import numpy as np
+
+from benchmarks.studies.image_reward import VIDEORM, load_rewards
 from benchmarks.studies.study import Json, Study, Work, percent, percent_within, settings_of
 from benchmarks.studies.world import Sampling, held_out_prompts, load_generator, sample_clips, score_clips, truths_of
-from videorm_hf.evaluation.best_of_n import judge_best_of_n, people_choose
-from videorm_hf.evaluation.evaluator import Bootstrap
+from videorm_hf.evaluation.best_of_n import choice_probabilities, judge_best_of_n, people_choose, win_rates
+from videorm_hf.evaluation.evaluator import Bootstrap, Scores
+from videorm_hf.evaluation.labels import human_ratings
 from videorm_hf.reporting.plots import line_chart
 from videorm_hf.reporting.tables import markdown_table
 from videorm_hf.videoprefer.items import DIMENSIONS, Candidate, Item
@@ -54,7 +58,7 @@ def run(settings: Settings, work: Work) -> Json:
         for number, prompt in enumerate(videos["prompts"])
     ]
     keys = [(item.item_id, candidate.candidate_id) for item in items for candidate in item.candidates]
-    rows = []
+    rows, gains = [], {}
     for dimension in (MEAN, *DIMENSIONS):
         scores = {name: dict(zip(keys, values, strict=True)) for name, values in videos["scores"].items()}
         scores[TRUTH] = people_choose(items, dimension, keys)
@@ -62,7 +66,26 @@ def run(settings: Settings, work: Work) -> Json:
             bootstrap = Bootstrap(num_resamples=settings.num_resamples, seed=settings.seed)
             found = judge_best_of_n(name, items, dimension, by_clip, settings.ns, bootstrap)
             rows += [{"dimension": dimension, **asdict(result)} for result in found]
-    return {"settings": settings_of(settings), "rows": rows}
+        gains[dimension] = _gains(items, dimension, scores[VIDEORM], settings.ns, bootstrap)
+    return {"settings": settings_of(settings), "rows": rows, "gains": gains}
+
+
+def _gains(items: list[Item], dimension: str, scores: Scores, ns: tuple[int, ...], bootstrap: Bootstrap) -> list[Json]:
+    """Return by how much VIDEORM's win rate rises from each n to the next, with an interval of the difference."""
+    wins = {
+        n: np.array([
+            choice_probabilities([scores[item.item_id, name] for name in ratings], n) @ win_rates([*ratings.values()])
+            for item in items
+            for ratings in (human_ratings(item, dimension),)
+        ])
+        for n in ns
+    }  # fmt: skip
+    prompts = [item.prompt for item in items]
+    rises = {n: wins[n] - wins[before] for before, n in itertools.pairwise(ns)}
+    return [
+        {"n": n, "value": float(rise.mean()), "interval": bootstrap.interval(rise, prompts)}
+        for n, rise in rises.items()
+    ]
 
 
 def _sample(settings: Settings, work: Work) -> Json:

@@ -40,7 +40,7 @@ class Settings:
     tuning: Tuning = Tuning()
     judged: Judged = Judged()
     watched: Watched = Watched()
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1)
 
 
 def run(settings: Settings, work: Work) -> Json:

@@ -1,8 +1,8 @@
 """Reward hacking: the truth against the trained reward over long runs without augmentation, guard off and on.
 
-One run is tuned by VIDEORM through late steps alone. The other is tuned by the motion of pixels alone, which anyone
-adds who wants livelier videos, and which flicker raises as well. The guard sees neither truth nor test prompts: it
-watches what the run is not trained on.
+One run is tuned by VIDEORM through late steps alone, one so by the image reward, and one by the motion of pixels,
+which anyone adds who wants livelier videos, and which flicker raises as well. The guard sees neither truth nor test
+prompts: it watches what the run is not trained on.
 """
 
 import dataclasses
@@ -21,9 +21,10 @@ from benchmarks.studies.tuning import MOTION, Tuning, Watched, tune
 from videorm_hf.reporting.plots import chart_row, draw_lines
 from videorm_hf.reporting.tables import markdown_table
 
-LONG = Tuning(steps=100, reward_augmentation=None)
+LONG = Tuning(steps=100, backprop="last", num_backprop_steps=4, reward_augmentation=None)
 RUNS = {
-    VIDEORM: dataclasses.replace(LONG, backprop="last", num_backprop_steps=4),
+    VIDEORM: LONG,
+    IMAGE: dataclasses.replace(LONG, reward="image"),
     MOTION: dataclasses.replace(LONG, reward="motion"),
 }
 OFF = "off"
@@ -60,13 +61,15 @@ def run(settings: Settings, work: Work) -> Json:
         for tolerance in sorted(settings.guard_tolerances):
             guarded = dataclasses.replace(free, guard_steps=settings.guard_steps, guard_tolerance=tolerance)
             runs[f"tolerance {tolerance:g}"] = curve = whole or _curve(tune(guarded, work, settings.watched))
-            whole = curve if curve["step"][-1] == free.steps else None
+            whole = curve if curve["guard_kept_step"] is None else None
         curves[name] = {OFF: whole or _curve(tune(free, work, settings.watched)), **runs}
     return {"settings": settings_of(settings), "curves": curves}
 
 
 def _curve(folder: Path) -> Json:
-    return summarise_curve(json.loads((folder / "curve.json").read_text(encoding="utf-8")))
+    """Return the curve of a run; where the guard stopped it, its last point is of the LoRA that was put back."""
+    curve, log = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("curve.json", "log.json"))
+    return {**summarise_curve(curve), "guard_kept_step": log["guard_kept_step"]}
 
 
 def draw(results: Json, path: Path) -> None:
@@ -82,7 +85,7 @@ def _draw_run(axes: Axes, runs: Json) -> None:
         unit = curve[name]["spread_at_start"] or 1.0
         label = "truth: mean rating" if name == "mean" else name
         series[label] = (curve["step"], [value / unit for value in curve[name]["change"]])
-    draw_lines(axes, series, xlabel="updates", ylabel="change, in spreads over the prompts at the start")
+    draw_lines(axes, series, xlabel="updates", ylabel="change, in spreads at the start")
     if max(max(ys) for _, ys in series.values()) > LINEAR_UP_TO:  # where a reward explodes, the rest is seen as well
         axes.set_yscale("symlog", linthresh=1)
     for (name, run), style in zip(list(runs.items())[1:], ("--", ":"), strict=False):
@@ -103,6 +106,7 @@ def report(results: Json) -> str:
                     "tuned by": name,
                     "guard": guard,
                     "updates": curve["step"][-1],
+                    "LoRA of update": curve["step"][-1] if (kept := curve["guard_kept_step"]) is None else kept,
                     "mean rating at its best": f"{means[best]:+.2f} after {curve['step'][best]}",
                     **{
                         label: number_within(curve[measure]["change"][-1], curve[measure]["interval"][-1])
@@ -110,16 +114,18 @@ def report(results: Json) -> str:
                     },
                 }
             )
-    return "Changes since the start; all but the first at the end of the run:\n\n" + markdown_table(rows)
+    opening = "Changes since the start; all but the first are of the LoRA that the run ends with:"
+    return f"{opening}\n\n{markdown_table(rows)}"
 
 
 STUDY = Study(
     name="hacking",
     title="Reward hacking, with the guard off and on",
     question=(
-        "Long runs without augmentation. One is tuned by VIDEORM through the last four steps alone; one by the motion "
-        "of pixels, as anyone may do who wants livelier videos. The guard watches, on prompts of the validation "
-        "split, motion and whichever of VIDEORM and the image reward is not trained on; it knows nothing of the truth."
+        "Long runs through the last four steps, without augmentation. One is tuned by VIDEORM; one by the image "
+        "reward; one by the motion of pixels, as anyone may do who wants livelier videos. The guard watches, on "
+        "prompts of the validation split, motion and whichever of VIDEORM and the image reward is not trained on; it "
+        "knows nothing of the truth."
     ),
     run=run,
     full=Settings(),

@@ -1,6 +1,6 @@
 """How many sampling steps the gradient passes through, and which (Wu et al. 2024, NeurIPS: K in 1, 5, 10, 20).
 
-The paper finds more than ten worse and one good already; the trial of the small world suggests otherwise.
+The paper finds more than ten worse and one good already.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.studies.draftv import TINY, TINY_JUDGED, change_table, draw_changes
 from benchmarks.studies.study import Json, Study, Work, settings_of
-from benchmarks.studies.tuning import Judged, Tuning, compare_ways
+from benchmarks.studies.tuning import Judged, Tuning, compare, compare_ways, judge_tuned, tune
 from benchmarks.studies.world import Sampling
 
 
@@ -21,22 +21,20 @@ class Settings:
         tuning (`Tuning`): The rest of it.
         last (`tuple[int, ...]`): K of the last steps; all steps are tried too.
         spread (`tuple[int, ...]`): K of steps spread over the trajectory (DRTune).
-        random (`tuple[int, ...]`): Largest K of a random cutoff (AlignProp).
         judged (`Judged`): The test prompts.
     """
 
     tuning: Tuning = Tuning(steps=30, sampling=Sampling(20))
     last: tuple[int, ...] = (1, 5, 10)
     spread: tuple[int, ...] = (1, 5)
-    random: tuple[int, ...] = ()
     judged: Judged = Judged(num_prompts=64)
 
 
 def cells(settings: Settings) -> dict[str, Tuning]:
     """Return each way to choose the steps, by the name that tables use."""
     ways: list[tuple[str, str, int | None]] = []
-    for backprop, values in (("last", settings.last), ("drtune", settings.spread), ("random", settings.random)):
-        title = {"last": "last", "drtune": "spread", "random": "random last"}[backprop]
+    for backprop, values in (("last", settings.last), ("drtune", settings.spread)):
+        title = {"last": "last", "drtune": "spread"}[backprop]
         ways += [(f"{title} {k}", backprop, k) for k in values]
     total = settings.tuning.sampling.num_inference_steps
     ways.append((f"all {total}", "all", None))
@@ -48,8 +46,15 @@ def cells(settings: Settings) -> dict[str, Tuning]:
 
 def run(settings: Settings, work: Work) -> Json:
     """Tune once for each choice of steps."""
-    found = compare_ways(cells(settings), settings.judged, work)
-    return {"settings": settings_of(settings), "over_untuned": found}
+    ways = cells(settings)
+    found = compare_ways(ways, settings.judged, work)
+    longest, everything = f"last {settings.last[-1]}", list(ways)[-1]
+    base, other = (
+        judge_tuned(tune(ways[name], work), settings.tuning.sampling, settings.judged, work)
+        for name in (everything, longest)
+    )
+    between = f"{longest} over {everything}".replace(" ", "_")
+    return {"settings": settings_of(settings), "over_untuned": found, between: compare(base, other)}
 
 
 def draw(results: Json, path: Path) -> None:

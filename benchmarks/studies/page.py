@@ -22,7 +22,8 @@ frames of 32 x 32 pixels: these are findings about the method and about this cod
 
 `make reproduce` runs everything, in a night on two cores, and writes this page, the figures and the JSON files in
 `benchmarks/results/studies/` that hold every number. `python -m benchmarks.studies NAME` runs one study, in at most an
-hour; it goes on where it was interrupted. Intervals are 95 % bootstrap intervals over prompts.
+hour; it goes on where it was interrupted. Intervals are 95 % bootstrap intervals over prompts or test pairs, not over
+trainings.
 """
 
 

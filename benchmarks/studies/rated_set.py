@@ -88,8 +88,11 @@ def make_rated_set(
         )
         unrated = list(read_items(folder, (), num_candidates=None))
         summary = VideoAnnotator(options).run(unrated, folder, folder / "ratings.jsonl")
-    if summary.num_left or summary.failures:
-        raise ValueError(f"The judge left {summary.num_left} calls open, and failed at {dict(summary.failures)}.")
+    if summary.num_left or summary.failures or summary.num_failed_before:
+        raise ValueError(
+            f"The judge left {summary.num_left} calls open, failed at {dict(summary.failures)}, and at "
+            f"{summary.num_failed_before} before."
+        )
     return [_with_paths(item, folder) for item in read_items(folder, num_candidates=None)]
 
 

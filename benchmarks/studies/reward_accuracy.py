@@ -43,7 +43,7 @@ class Settings:
     num_prompts: int = 80
     num_samples: int = 4
     sampling: Sampling = Sampling()
-    clip_steps: int = 800
+    clip_steps: int = 2_000
     seed: int = 0
 
 

@@ -80,7 +80,7 @@ def draw(results: Json, path: Path) -> None:
         path,
         series,
         xlabel="updates",
-        ylabel="change, in spreads over the prompts at the start",
+        ylabel="change, in spreads at the start",
         title="Every reward while one is trained on",
     )
 

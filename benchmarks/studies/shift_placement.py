@@ -38,7 +38,7 @@ class Settings:
         num_clips (`int`): Clips of one thing that moves right, each forwards and backwards.
         towers (`tuple[str, ...]`): Whose features.
         folds (`int`): Of the probe's cross-validation.
-        seed (`int`): Of clips and random weights.
+        seed (`int`): Of clips.
     """
 
     num_clips: int = 80

@@ -148,8 +148,11 @@ def tune(tuning: Tuning, work: Work, watched: Watched | None = None, save_steps:
         trainer.add_callback(Watcher(trainer, watched, tuning, work, folder / "curve.json"))
     trainer.train(resume_from_checkpoint=CHECKPOINT.last_complete(folder))
     trainer.save_model()
-    history = [row for row in trainer.state.log_history if "reward" in row or any("monitor" in key for key in row)]
-    write_json(folder / "log.json", {"global_step": trainer.state.global_step, "history": history})
+    log = trainer.state.log_history
+    history = [row for row in log if "reward" in row or any("monitor" in key for key in row)]
+    kept_steps = [row["guard_kept_step"] for row in log if "guard_kept_step" in row]
+    facts = {"global_step": trainer.state.global_step, "guard_kept_step": kept_steps[0] if kept_steps else None}
+    write_json(folder / "log.json", {**facts, "history": history})
     return folder
 
 
@@ -163,6 +166,8 @@ def make_trainer(tuning: Tuning, work: Work, folder: Path, save_steps: int = 20)
         "guidance_scale": tuning.sampling.guidance_scale,
         "reward_augmentation": tuning.reward_augmentation,
         "reference_coef": tuning.reference_coef,
+        # The graph of all steps at once would fill the memory of a small machine.
+        "checkpointing": "none" if tuning.num_backprop_steps == 1 else "step",
         "vae_checkpointing": False,
         "save_steps": save_steps,
         "save_total_limit": 1,
@@ -170,18 +175,14 @@ def make_trainer(tuning: Tuning, work: Work, folder: Path, save_steps: int = 20)
     }
     lora = lora_config(tuning.lora_rank)
     if tuning.method == "instructvideo":
-        return _instructvideo_trainer(tuning, work, arguments, lora)
+        return _instructvideo_trainer(tuning, work, arguments | {"backprop": "last"}, lora)
     monitors = None
     if tuning.guard_steps is not None:
         arguments |= {"guard_steps": tuning.guard_steps, "guard_tolerance": tuning.guard_tolerance}
         arguments["sample_prompts"] = held_out_prompts(16, 300, split="validation")
         monitors = [_load_reward(name, work) for name in ("videorm", "image") if name != tuning.reward]
-    args = DRaFTVConfig(
-        **arguments,
-        backprop=tuning.backprop,
-        num_backprop_steps=tuning.num_backprop_steps,
-        pipeline_kwargs=PIPELINE_KWARGS,
-    )
+    arguments |= {"backprop": tuning.backprop, "num_backprop_steps": tuning.num_backprop_steps}
+    args = DRaFTVConfig(**arguments, pipeline_kwargs=PIPELINE_KWARGS)
     prompts = held_out_prompts(tuning.num_prompts, tuning.seed, split="train")
     pipe = load_generator(work.weights.pipeline)
     reward = _load_reward(tuning.reward, work)

@@ -1,8 +1,9 @@
 """What the studies were to show, held against what they found: a row for each claim, and the picture of the README."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from matplotlib.axes import Axes
 
@@ -29,11 +30,12 @@ class Verdict:
     """What became of a claim.
 
     Args:
-        holds (`bool`): Whether the results show it; where they cannot tell, they do not.
+        shown (`str`): `"yes"` where whole 95 % intervals say so, `"within chance"` where the estimates alone do, else
+            `"no"`.
         found (`str`): The figures that say so.
     """
 
-    holds: bool
+    shown: str
     found: str
 
 
@@ -56,26 +58,24 @@ class Claim:
 
 def _gain_with_time(results: Json) -> Verdict:
     gain = results["groups"]["all where time matters"]["gain"]
-    return Verdict(gain["value"] >= GAIN_WITH_TIME, _points(gain))
+    return Verdict(_shown([gain], GAIN_WITH_TIME), _points(gain))
 
 
 def _no_loss_without_time(results: Json) -> Verdict:
     gain = results["groups"]["all where it does not"]["gain"]
-    return Verdict(gain["value"] >= -LOSS_WITHOUT_TIME, _points(gain))
+    return Verdict(_shown([gain], -LOSS_WITHOUT_TIME), _points(gain))
 
 
 def _better_on_own_clips(results: Json) -> Verdict:
     gain = results["generated"]["mean"]["gain"]
-    return Verdict(gain["interval"][0] > 0, _points(gain))
+    return Verdict(_shown([gain]), _points(gain))
 
 
 def _rises_with_n(dimension: str) -> Callable[[Json], Verdict]:
     def judge(results: Json) -> Verdict:
         rows = rows_of(results, dimension, VIDEORM)
-        rates = [row["win_over_random"] for row in rows]
         found = ", ".join(f"n = {row['n']}: {percent_within(row['win_over_random'], row['interval'])}" for row in rows)
-        asked = rates[: sum(row["n"] <= LARGEST_N for row in rows)]
-        return Verdict(all(after > before for before, after in zip(asked, asked[1:], strict=False)), found)
+        return Verdict(_shown(gain for gain in results["gains"][dimension] if gain["n"] <= LARGEST_N), found)
 
     return judge
 
@@ -89,14 +89,14 @@ def _raises_more_than_draft_h(measure: str) -> Callable[[Json], Verdict]:
 
 
 def _is_raised(cell: Json) -> Verdict:
-    return Verdict(cell["difference_interval"][0] > 0, _change(cell))
+    return Verdict(_shown([_gain(cell)]), _change(cell))
 
 
 def _weaker_raises_too(results: Json) -> Verdict:
     weaker = [scale for scale in results["over_untuned"] if 0 < float(scale) < 1]
     cells = {scale: results["over_untuned"][scale]["mean"] for scale in weaker}
     found = "; ".join(f"{scale}: {_change(cell)}" for scale, cell in cells.items())
-    return Verdict(all(_is_raised(cell).holds for cell in cells.values()), found)
+    return Verdict(_shown(map(_gain, cells.values())), found)
 
 
 def _one_step_is_enough(results: Json) -> Verdict:
@@ -104,20 +104,20 @@ def _one_step_is_enough(results: Json) -> Verdict:
 
 
 def _more_than_ten_is_worse(results: Json) -> Verdict:
-    ten, all_steps = (results["over_untuned"][name]["mean"] for name in ("last 10", "all 20"))
-    found = f"last 10: {_change(ten)}; all 20: {_change(all_steps)}"
-    return Verdict(all_steps["difference"] < ten["difference_interval"][0], found)
+    cell = results["last_10_over_all_20"]["mean"]
+    return Verdict(_shown([_gain(cell)]), f"last 10 over all 20: {_change(cell)}")
 
 
 def _guard_stops_in_time(results: Json) -> Verdict:
-    found, in_time = [], []
+    found, in_time = [], []  # those that the guard must stop
     for name, runs in results["curves"].items():
         free, default = runs[OFF], runs[f"tolerance {DRaFTVConfig.guard_tolerance:g}"]
         rise, end, last = free[name]["interval"][-1], free["mean"]["change"][-1], free["step"][-1]
         if rise[0] > 0 > end:  # on prompts that it was not tuned on the reward rose, and the truth fell
             in_time.append(default["step"][-1] < last and default["mean"]["change"][-1] >= 0)
         stops = [
-            f"at {guard} the guard stops it after {run['step'][-1]}, at {run['mean']['change'][-1]:+.2f}"
+            f"at {guard} the guard stops it after {run['step'][-1]} and puts back the LoRA of update "
+            f"{run['guard_kept_step']}, at {run['mean']['change'][-1]:+.2f}"
             for guard, run in runs.items()
             if run["step"][-1] < last
         ]
@@ -125,7 +125,7 @@ def _guard_stops_in_time(results: Json) -> Verdict:
             f"tuned by {name}: the truth at best {max(free['mean']['change']):+.2f}, after {last} updates {end:+.2f}, "
             f"the reward itself {number_within(free[name]['change'][-1], rise)}; {', '.join(stops) or 'not stopped'}"
         )
-    return Verdict(bool(in_time) and all(in_time), ". ".join(found))
+    return Verdict("yes" if in_time and all(in_time) else "no", ". ".join(found))
 
 
 def _transformer_is_best(results: Json) -> Verdict:
@@ -137,27 +137,25 @@ def _default_shift_is_best(results: Json) -> Verdict:
 
 
 def _more_data_is_better(results: Json) -> Verdict:
-    values = [groups["time matters"]["value"] for groups in results["ablations"]["share of the data"].values()]
-    found = ", ".join(
-        f"{100 * float(share):g} %: {percent_within(groups['time matters']['value'], None)}"
-        for share, groups in results["ablations"]["share of the data"].items()
-    )
-    return Verdict(values == sorted(values), found)
+    return _best(results["ablations"]["share of the data"], "1.0")
 
 
 def _eight_frames_are_best(results: Json) -> Verdict:
     rows = [row for row in results["cells"] if row["temperature"] == 0.3]
-    means: dict[int, float] = {}
-    for row in rows:
-        means[row["num_frames"]] = means.get(row["num_frames"], 0.0) + row["accuracy"] / 2
+    means = {
+        frames: fmean(row["accuracy"] for row in rows if row["num_frames"] == frames)
+        for frames in dict.fromkeys(row["num_frames"] for row in rows)
+    }
+    low = fmean(row["interval"][0] for row in rows if row["num_frames"] == 8)
+    gains = [{"value": means[8] - value, "interval": (low - value,)} for frames, value in means.items() if frames != 8]
     found = ", ".join(f"{frames} frames: {percent_within(value, None)}" for frames, value in means.items())
-    return Verdict(max(means, key=lambda frames: means[frames]) == 8, found)
+    return Verdict(_shown(gains), found)
 
 
 def _ratings_are_shaped_so(results: Json) -> Verdict:
     following, quality = (results["skewness"][name] for name in ("prompt_following", "video_quality"))
     found = f"skewness of prompt following {following:+.2f}, of quality {quality:+.2f}"
-    return Verdict(abs(following) < 0.5 < quality, found)
+    return Verdict("yes" if abs(following) < 0.5 < quality else "no", found)
 
 
 CLAIMS = (
@@ -174,7 +172,8 @@ CLAIMS = (
           _transformer_is_best),
     Claim("The default shift (residual branch, ends repeated) is the best where time matters", "ours",
           "reward_ablations", _default_shift_is_best),
-    Claim("More training data is better where time matters", "paper", "reward_ablations", _more_data_is_better),
+    Claim("All training data are better than any share of them where time matters", "paper", "reward_ablations",
+          _more_data_is_better),
     Claim("Best of n: the win rate rises with n (1, 2, 4, 8), by the mean rating", "paper", "best_of_n",
           _rises_with_n(MEAN)),
     Claim("It rises with n by prompt following", "ours", "best_of_n", _rises_with_n("prompt_following")),
@@ -187,8 +186,8 @@ CLAIMS = (
     Claim("A gradient through the last step alone raises the true rating already", "paper", "k_and_where",
           _one_step_is_enough),
     Claim("A gradient through more than ten steps is worse", "paper", "k_and_where", _more_than_ten_is_worse),
-    Claim("The guard stops a run that hacks its reward before the truth has lost what it had gained", "ours",
-          "hacking", _guard_stops_in_time),
+    Claim("The guard stops a run that hacks its reward; the LoRA that it then ends with, at worst that of the start, "
+          "has not lowered the truth", "ours", "hacking", _guard_stops_in_time),
 )  # fmt: skip
 
 
@@ -202,7 +201,7 @@ def verdict_table(results: Mapping[str, Json]) -> str:
     for claim in CLAIMS:
         if claim.study in results:
             verdict = claim.judge(results[claim.study])
-            said = "yes" if verdict.holds else "**no**"
+            said = "**no**" if verdict.shown == "no" else verdict.shown
             rows.append({"claim": claim.text, "of": claim.source, "shown": said, "found": verdict.found,
                          "study": f"`{claim.study}`"})  # fmt: skip
     return markdown_table(rows)
@@ -227,7 +226,7 @@ def draw_main_results(results: Mapping[str, Json], path: Path) -> None:
             intervals={name: [row["interval"] or (row["win_over_random"],) * 2 for row in rows]
                        for name, rows in picked.items()},
             xlabel="n",
-            ylabel="win rate over another sample, by the mean rating",
+            ylabel="win rate, by the mean rating",
         )  # fmt: skip
 
     chart_row(
@@ -256,6 +255,18 @@ def draw_main_results(results: Mapping[str, Json], path: Path) -> None:
     )  # fmt: skip
 
 
+def _shown(gains: Iterable[Json], least: float = 0.0) -> str:
+    """Tell whether all gains are above the least one that was asked for; see [`Verdict`]."""
+    gains = list(gains)
+    if all(gain["interval"][0] > least for gain in gains):
+        return "yes"
+    return "within chance" if all(gain["value"] > least for gain in gains) else "no"
+
+
+def _gain(cell: Json) -> Json:
+    return {"value": cell["difference"], "interval": cell["difference_interval"]}
+
+
 def _points(gain: Json) -> str:
     low, high = gain["interval"]
     return f"{100 * gain['value']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
@@ -266,7 +277,7 @@ def _change(cell: Json) -> str:
 
 
 def _best(variants: Mapping[str, Json], name: str) -> Verdict:
-    """Tell whether no other variant is better where time matters."""
+    """Tell whether a variant, that of all other ablations, is better than the others where time matters."""
     values = {other: groups["time matters"] for other, groups in variants.items()}
     found = ", ".join(f"{other}: {percent_within(cell['value'], cell['interval'])}" for other, cell in values.items())
-    return Verdict(max(values, key=lambda other: values[other]["value"]) == name, found)
+    return Verdict(_shown(cell["behind"] for other, cell in values.items() if other != name), found)

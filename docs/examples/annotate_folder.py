@@ -6,6 +6,7 @@
 Any server that speaks the chat-completions protocol with images will do. A hosted one: `--model gpt-4o`, without
 `--base-url` and with the key in OPENAI_API_KEY. The same command goes on where an interrupted run ended, and pays for
 no answer twice. `--dry-run` says what would be asked. build_dataset.py makes a working folder from a table of videos.
+The judge's ratings are `my-set/ratings.jsonl`, which no one else may write.
 """
 
 import argparse
@@ -45,6 +46,8 @@ def main() -> None:
 
     summary = annotator.run(items, options.folder, journal)
     print(f"{summary.num_answered} ratings in {summary.seconds:.0f} s; failed: {dict(summary.failures) or 'none'}")
+    if summary.num_failed_before:
+        print(f"{summary.num_failed_before} failed in earlier runs; run(..., retry_failures=True) asks them again")
     if summary.stopped is not None:
         raise SystemExit(f"Stopped: {summary.stopped}. The same command goes on.")
 

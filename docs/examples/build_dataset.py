@@ -9,8 +9,9 @@ cell is no rating). Rows with the same prompt become one item; paths start from 
     people ride bikes,a.mp4,wan,5,4
     people ride bikes,b.mp4,ltx,2,3
 
-`my-set` becomes a working folder, to which a judge can add ratings later (annotate_folder.py); `my-dataset` is what to
-publish. Without any rating in the table only the working folder is written.
+`my-set` becomes a working folder, with the table's ratings as people.jsonl; a judge can rate it later, into a file of
+its own (annotate_folder.py). `my-dataset` is what to publish. Without any rating in the table only the working folder
+is written.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from videorm_hf.videoprefer.builder import VideoPreferConfig
 from videorm_hf.videoprefer.export import export_to_hub_layout
 
 COLUMNS = ["prompt", "video", "model"]
+PEOPLE = "people.jsonl"  # ratings.jsonl is for a judge, who continues no file that people began
 
 
 def write_working_folder(table: Path, folder: Path) -> list[str]:
@@ -48,7 +50,7 @@ def write_working_folder(table: Path, folder: Path) -> list[str]:
         items.append({"item_id": str(number), "prompt": prompt, "prompt_source": "own", "candidates": candidates})
     write_lines(folder / "items.jsonl", items)
     if ratings:
-        write_lines(folder / "ratings.jsonl", ratings)
+        write_lines(folder / PEOPLE, ratings)
     return dimensions
 
 
@@ -73,6 +75,7 @@ def main() -> None:
     config = VideoPreferConfig(
         name="preference",
         data_dir=str(options.folder),
+        ratings=(PEOPLE,),
         num_candidates=None,  # any two or more
         dimensions=tuple(dimensions),
         fractions={"train": options.train_share, "test": 1.0 - options.train_share},

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,7 +17,7 @@ from transformers.trainer_callback import ProgressCallback
 from draftv_trainer.decoding import reward_decoding
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.guard import TRAINED_REWARD, find_falls, is_sound, mean_motion
-from draftv_trainer.reward_terms import RewardTerm, check_finite, score_frames
+from draftv_trainer.reward_terms import RewardTerm, score_frames
 from draftv_trainer.rollout import RewardRollout, noise_seed, spread_frames
 from draftv_trainer.sample_videos import SampleVideo, report_samples, write_samples
 from draftv_trainer.sampling import sample
@@ -84,6 +85,37 @@ class SampleVideosCallback(TrainerCallback):
         # Step and LoRA of the last look at which no monitor was below its start.
         self.kept: tuple[int, list[torch.Tensor]] | None = None
         self.has_stopped = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what an exact resumption needs.
+
+        Returns:
+            `dict[str, Any]`: what the guard compares with and would put back, and the fixed prompts.
+        """
+        return {"start": self.start, "kept": self.kept, "prompts": self.fixed.prompts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what the guard compares with.
+
+        Args:
+            state (`dict[str, Any]`):
+                What [`~SampleVideosCallback.state_dict`] returned.
+
+        Raises:
+            ValueError: If prompts or monitors are others now.
+        """
+        if state["start"] is None or self.trainer.args.guard_steps is None:
+            return
+        built_in = {TRAINED_REWARD, *([MOTION] if self.trainer.args.monitor_motion else [])}
+        now = {"fixed prompts": self.fixed.prompts, "monitors": sorted(built_in | {t.name for t in self.monitors})}
+        before = {"fixed prompts": state["prompts"], "monitors": sorted(state["start"])}
+        for name, value in now.items():
+            if value != before[name]:
+                raise ValueError(
+                    f"The checkpoint's guard had the {name} {before[name]}: got {value}. Resume with the same, for "
+                    "it compares with the scores at the start."
+                )
+        self.start, self.kept = state["start"], state["kept"]
 
     def on_train_begin(self, args: DRaFTVConfig, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Sample before the first step; a resumed run keeps the start that its checkpoint holds.
@@ -180,6 +212,13 @@ class SampleVideosCallback(TrainerCallback):
             return {}
         names = by_position[0][1].keys()
         scores_by_name = {name: [by_position[position][1][name] for position in positions] for name in names}
+        for name, values in scores_by_name.items():  # after gathering, so that no process waits for one that raised
+            for prompt, value in zip(self.fixed.prompts, values, strict=True):
+                if not isfinite(value):
+                    raise ValueError(
+                        f"The guard needs finite values: got {value} from {name} at step {step} for the prompt "
+                        f"{prompt!r}. Mend that reward, or look at the sample video: a clip may not be finite."
+                    )
         self._log({f"monitor/{name}": fmean(values) for name, values in scores_by_name.items()})
         return scores_by_name
 
@@ -214,7 +253,6 @@ class SampleVideosCallback(TrainerCallback):
         scores = {TRAINED_REWARD: score_frames(rollout.terms, seen_BTCHW, prompts, columns).total.item()}
         if self.monitors:
             rewards = score_frames(self.monitors, seen_BTCHW, prompts, columns).rewards
-            check_finite(self.monitors, rewards, prompts)
             scores |= {term.name: row.item() for term, row in zip(self.monitors, rewards, strict=True)}
         if self.trainer.args.monitor_motion:
             scores[MOTION] = mean_motion(clip_BTCHW).item()

@@ -115,8 +115,11 @@ class DRaFTVTrainer(ResumableTrainer):
         self._metric_names: dict[str, list[str]] = {}
         self._micro_step, self._micro_step_of = 0, -1
         self._eval_batch, self._eval_size = 0, 0
+        rollout = self.make_rollout(denoiser, terms, args)
+        if args.shard_denoiser:
+            shard_denoisers(rollout, find_denoisers(self.pipe).values(), args.device)
         super().__init__(
-            model=self.make_rollout(denoiser, terms, args),
+            model=rollout,
             args=args,
             data_collator=collate_prompts,
             train_dataset=None if train_dataset is None else prompt_dataset(train_dataset, "train_dataset"),
@@ -124,8 +127,6 @@ class DRaFTVTrainer(ResumableTrainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
-        if args.shard_denoiser:
-            shard_denoisers(self.model, find_denoisers(self.pipe).values(), args.device)
         self._add_own_callbacks(monitor_rewards)
         if args.precompute_prompt_embeds:
             datasets = [dataset for dataset in (self.train_dataset, self.eval_dataset) if dataset is not None]
@@ -221,6 +222,7 @@ class DRaFTVTrainer(ResumableTrainer):
             `TrainOutput`: as Trainer's.
         """
         checkpoint = CHECKPOINT.find(resume_from_checkpoint, self.args.output_dir)
+        self._micro_step_of = -1  # an interrupted call may have ended in the midst of a step
         return super().train(resume_from_checkpoint=checkpoint, **kwargs)
 
     def training_step(
@@ -422,8 +424,7 @@ class DRaFTVTrainer(ResumableTrainer):
             state = {
                 "average": None if self._average is None else self._average.state_dict(),
                 "num_skipped": self._skip_nonfinite.num_skipped,
-                "guard_start": None if self._sample_videos is None else self._sample_videos.start,
-                "guard_kept": None if self._sample_videos is None else self._sample_videos.kept,
+                "guard": None if self._sample_videos is None else self._sample_videos.state_dict(),
             }
             torch.save(state, os.path.join(output_dir, RUN_STATE_NAME))
 
@@ -441,8 +442,8 @@ class DRaFTVTrainer(ResumableTrainer):
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self._skip_nonfinite.num_skipped = state["num_skipped"]
-        if self._sample_videos is not None:
-            self._sample_videos.start, self._sample_videos.kept = state["guard_start"], state["guard_kept"]
+        if self._sample_videos is not None and state["guard"] is not None:
+            self._sample_videos.load_state_dict(state["guard"])
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """Read the LoRA of a checkpoint that was written to its end."""

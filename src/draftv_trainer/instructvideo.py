@@ -24,7 +24,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.draftv_trainer import DRaFTVTrainer
 from draftv_trainer.reward_terms import RewardTerm
-from draftv_trainer.rollout import RewardRollout, SamplingSettings
+from draftv_trainer.rollout import RewardRollout, SamplingSettings, noise_seed
 from videorm_hf.models.videorm.video_decoding_videorm import read_frames
 
 Clip: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
@@ -60,6 +60,11 @@ class InstructVideoConfig(DRaFTVConfig):
             raise ValueError(
                 f"num_edit_steps must be between 1 and num_inference_steps={self.num_inference_steps}: got "
                 f"{self.num_edit_steps}."
+            )
+        if self.num_backprop_steps is not None and self.num_backprop_steps > self.num_edit_steps:
+            raise ValueError(
+                f"num_backprop_steps must be at most num_edit_steps={self.num_edit_steps}, the steps that are taken: "
+                f"got {self.num_backprop_steps}."
             )
         if self.lv_samples is not None or self.backprop == "refl":
             raise ValueError('InstructVideo denoises to the end: got lv_samples or backprop="refl", which do not.')
@@ -147,7 +152,8 @@ class InstructVideoRollout(RewardRollout):
         size = [arguments[name] for name in ("num_frames", "height", "width")]
         clips = [read_clip(clip, *size) for clip in columns["video"]]
         latents_BCTHW = encode_clips(self.pipe.vae, torch.stack(clips)).to(self.denoiser.dtype)
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        # Not the seeds themselves: with eta > 0 the scheduler draws from these, and must not draw the same again.
+        generators = [torch.Generator("cpu").manual_seed(noise_seed(seed, 0, 0)) for seed in seeds]
         noise = torch.stack([torch.randn(latents_BCTHW.shape[1:], generator=generator) for generator in generators])
         settings = self.settings
         with starting_late(self.pipe, self.num_edit_steps) as scheduler:

@@ -24,7 +24,8 @@ def shard_denoisers(rollout: nn.Module, denoisers: Iterable[ModelMixin], device:
             The module that DistributedDataParallel will wrap. Its `denoiser` becomes a plain attribute, so that of all
             weights it shows the LoRA alone: accelerate wraps no module that shows divided ones.
         denoisers (`Iterable[ModelMixin]`):
-            The pipeline's one or two, one of them with a LoRA, on their device. Changed in place.
+            The pipeline's one or two, one of them with a LoRA, on the CPU or on `device`, to which they are brought a
+            block at a time; the LoRA is not. Changed in place.
         device (`torch.device`):
             Of this process.
 

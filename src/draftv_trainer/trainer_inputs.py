@@ -11,6 +11,7 @@ from datasets import Dataset, Value
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from draftv_trainer.draftv_config import DRaFTVConfig
+from draftv_trainer.lora import find_denoisers
 from draftv_trainer.reward_terms import RewardFunction
 from draftv_trainer.sampling import check_prompts
 from videorm_hf.models.sources import PIPELINE_FILES, find_source, loading
@@ -38,7 +39,7 @@ def collate_prompts(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def load_pipeline(model: DiffusionPipeline | str | os.PathLike[str], args: DRaFTVConfig) -> DiffusionPipeline:
-    """Return the pipeline on the training device, its own progress bar off.
+    """Return the pipeline on the training device, its own progress bar off; without what `shard_denoiser` divides.
 
     Args:
         model (`DiffusionPipeline` or `str` or `os.PathLike`):
@@ -64,7 +65,14 @@ def load_pipeline(model: DiffusionPipeline | str | os.PathLike[str], args: DRaFT
     if not isinstance(pipe, DiffusionPipeline):
         raise TypeError(f"model must be a diffusers pipeline or a path to one: got {type(pipe).__name__}.")
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(args.device)
+    if not args.shard_denoiser:
+        return pipe.to(args.device)
+    # Denoisers that are divided go there a block at a time: whole they may be too large.
+    stay = find_denoisers(pipe)
+    for name, component in pipe.components.items():
+        if isinstance(component, torch.nn.Module) and name not in stay:
+            component.to(args.device)
+    return pipe
 
 
 def load_rewards(reward_funcs: RewardFunctions, device: torch.device) -> list[RewardFunction]:

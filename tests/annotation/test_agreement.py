@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
+from tests.real_data import real_data
 from videorm_hf.annotation.agreement import Agreement, measure_agreement
 from videorm_hf.annotation.opinions import Opinions, opinions_of_ratings, read_opinions
 
-TABLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "tables"
 PEOPLE = {("a", "1"): 1.0, ("a", "2"): 3.0, ("a", "3"): 3.0, ("b", "1"): 2.0, ("b", "2"): 5.0, ("b", "3"): 4.0}
 MODELS = {video: f"model{video[1]}" for video in PEOPLE}
 
@@ -171,9 +171,7 @@ def test_files_that_hold_no_opinions_are_errors(tmp_path: Path) -> None:
 
 def test_two_of_fetvs_raters(tmp_path: Path) -> None:
     """Judge against judge on real ratings, each figure worked out a second time."""
-    if not TABLES.is_dir():
-        pytest.skip("needs the tables in ../shared/data, which are not part of the project")
-    table = pd.read_csv(TABLES / "fetv_human_ratings.csv", dtype={"prompt_index": str})
+    table = pd.read_csv(real_data("tables/fetv_human_ratings.csv"), dtype={"prompt_index": str})
     raters = []
     for number in (0, 1):
         mine = table[table["rater"] == number]

@@ -1,5 +1,6 @@
 """The annotator against a server of our own: what is asked, what is written down, what goes wrong."""
 
+import asyncio
 import base64
 import io
 import json
@@ -25,6 +26,7 @@ from tests.annotation.judge_server import Answer, JudgeServer, Plan, judge_serve
 from tests.annotation.working_folders import write_working_folder
 from tests.video_factory import read_numbers
 from videorm_hf.annotation import AnnotationOptions, AnnotationSummary, VideoAnnotator, load_rubric
+from videorm_hf.annotation import run as run_module
 from videorm_hf.annotation.journal import JournalError, read_records
 from videorm_hf.models.videorm.video_decoding_videorm import read_frames
 from videorm_hf.videoprefer.items import Item
@@ -155,7 +157,8 @@ def test_a_reply_without_a_rating_is_a_failure_and_nothing_else(
         assert all(row["rating"] is None and row["rationale"] is None for row in records(tmp_path))
         assert all(row["reply"] == NO_ANSWER[reason].text for row in records(tmp_path))
         assert all(not c.ratings for item in read_items(tmp_path, num_candidates=None) for c in item.candidates)
-        assert run(server, items, tmp_path).num_before == 8  # a failure is a record: it is not asked again unasked
+        again = run(server, items, tmp_path)  # a failure is a record: it is not asked again unasked, nor forgotten
+        assert (again.num_before, again.num_failed_before, again.num_answered) == (8, 8, 0)
         assert len(server.requests) == 8
 
 
@@ -172,7 +175,7 @@ def test_failures_are_asked_again_on_request_and_only_they(items: list[Item], tm
         assert len(failed) == summary.failures["no_rating"] == 4
     with judge_server() as server:
         again = run(server, items, tmp_path, again=True)
-    assert (again.num_before, again.num_answered, len(server.requests)) == (4, 4, 4)
+    assert (again.num_before, again.num_failed_before, again.num_answered, len(server.requests)) == (4, 0, 4, 4)
     assert {(r["item_id"], r["candidate_id"], r["dimension"]) for r in records(tmp_path)[8:]} == failed
     ratings = [c.ratings for item in read_items(tmp_path, num_candidates=None) for c in item.candidates]
     assert all(len(rating) == 2 for rating in ratings)
@@ -184,6 +187,16 @@ def test_an_unreadable_video_is_a_failure_and_costs_nothing(items: list[Item], t
         summary = run(server, items, tmp_path)
     assert summary.failures == {"unreadable_video": 4} and summary.num_answered == len(server.requests) == 4
     assert all("b.mp4" in row["message"] for row in records(tmp_path) if row["failure"])
+
+
+def test_a_video_that_takes_too_long_is_unreadable(
+    items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_DECODE_SECONDS", 0.0)
+    with judge_server() as server:
+        summary = run(server, items[:1], tmp_path, num_workers=1, num_frames=2000)
+    assert summary.failures == {"unreadable_video": 4} and not server.requests
+    assert all("took longer than 0 s" in row["message"] for row in records(tmp_path))
 
 
 def test_odd_text_can_be_written_and_read_back(items: list[Item], tmp_path: Path) -> None:
@@ -241,6 +254,18 @@ def test_retry_after_is_honoured_by_all_calls(items: list[Item], tmp_path: Path,
     times = [request.time - server.requests[0].time for request in server.requests]
     assert len(times) == 5
     assert len([moment for moment in times[1:] if moment < 1.9]) <= 1
+
+
+def test_rate_limits_hold_after_a_wait(items: list[Item], tmp_path: Path) -> None:
+    def plan(number: int, body: dict[str, Any]) -> Answer:
+        return Answer("wait", 429, headers={"Retry-After": "2"}) if number == 0 else Answer()
+
+    with judge_server(plan) as server:
+        run(server, items, tmp_path, concurrency=8, requests_per_minute=200)
+    times = [request.time - server.requests[0].time for request in server.requests]
+    after = [moment for moment in times if moment > 1.9]
+    assert len(times) == 9 and len(after) >= 7
+    assert after[-1] - after[0] > 0.7 * 0.3 * (len(after) - 1)  # not all at the end of the wait
 
 
 def test_a_call_that_takes_too_long_is_given_up(items: list[Item], tmp_path: Path) -> None:
@@ -422,6 +447,43 @@ def test_a_run_in_another_thread_works_too(items: list[Item], tmp_path: Path) ->
     assert len(records(tmp_path)) == 8
 
 
+async def run_in_a_loop(server: JudgeServer, items: list[Item], folder: Path) -> AnnotationSummary:
+    return run(server, items, folder)
+
+
+@contextmanager
+def loop_of_a_notebook() -> Iterator[asyncio.AbstractEventLoop]:
+    """One that leaves interrupts to the code in the cell, unlike that of `asyncio.run`."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+def test_a_run_where_a_loop_runs_already(items: list[Item], tmp_path: Path) -> None:
+    with judge_server() as server, loop_of_a_notebook() as loop:
+        summary = loop.run_until_complete(run_in_a_loop(server, items, tmp_path))
+    assert summary.num_answered == len(records(tmp_path)) == 8
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal")
+def test_interrupts_where_a_loop_runs_already(tmp_path: Path) -> None:
+    items = write_working_folder(tmp_path, num_items=10)
+    plan = lambda number, body: Answer(delay=0.0 if number < 4 else 3.0)  # noqa: E731
+    with judge_server(plan) as server, loop_of_a_notebook() as loop, signals_after(server, 6, signal.SIGINT):
+        summary = loop.run_until_complete(run_in_a_loop(server, items, tmp_path))
+    assert summary.stopped == "interrupted" and 6 <= len(server.requests) <= 8
+    assert len(server.requests) == summary.num_answered == len(records(tmp_path))
+
+    twice, before = (signal.SIGINT, signal.SIGINT), records(tmp_path)
+    slow = lambda number, body: Answer(delay=60.0)  # noqa: E731
+    with judge_server(slow) as server, loop_of_a_notebook() as loop, signals_after(server, 4, *twice):
+        begin = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(run_in_a_loop(server, items, tmp_path))
+        assert time.monotonic() - begin < 30
+    assert records(tmp_path) == before
+
+
 # --- One journal, one judge ----------------------------------------------------------------------------------------
 
 
@@ -435,6 +497,20 @@ def test_another_judge_cannot_continue_a_journal(items: list[Item], tmp_path: Pa
         with pytest.raises(JournalError, match="was begun otherwise"):
             run(server, items, tmp_path, **change)
         assert len(server.requests) == 4 and (tmp_path / "ratings.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("judge", "message"), [(None, "without a judge"), ({"model": "human"}, "was begun otherwise")]
+)
+def test_no_judge_continues_what_people_began(
+    items: list[Item], tmp_path: Path, judge: dict[str, str] | None, message: str
+) -> None:
+    key = {"item_id": items[0].item_id, "candidate_id": "c0", "dimension": "video_quality"}
+    record = {**key, "rating": 4} | ({} if judge is None else {"judge": judge})
+    (tmp_path / "ratings.jsonl").write_text(json.dumps(record) + "\n")
+    with judge_server() as server, pytest.raises(JournalError, match=f"{message}.*[Nn]ame another output"):
+        run(server, items, tmp_path)
+    assert records(tmp_path) == [record] and not server.requests
 
 
 def test_other_words_or_another_prompt_cannot_continue_a_journal(items: list[Item], tmp_path: Path) -> None:
@@ -498,6 +574,15 @@ def test_the_key_is_sent_and_appears_nowhere_else(
     captured = capfd.readouterr()
     for text in (*files, caplog.text, captured.out, captured.err, repr(summary), repr(vars(summary))):
         assert KEY not in text
+
+
+def test_a_placeholder_for_a_key_changes_no_reply(
+    items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "4")
+    with judge_server() as server:
+        assert run(server, items[:1], tmp_path, api_key_env="MY_KEY").num_answered == 4
+    assert {row["reply"] for row in records(tmp_path)} == {"Rating: 4\nRationale: Sharp and steady."}
 
 
 def test_no_exception_holds_the_key(items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,17 @@ def test_mending_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert "cut short" in caplog.text and "asked again" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "content", ['["a", "b", "c"]', "prompt,video\na dog,a.mp4", '"a dog"', '{\n  "a": 1\n}', '[\n{"a": 1}'], ids=repr
+)
+def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_bytes(content.encode())
+    with pytest.raises(JournalError, match="prompts.json is no journal; name another output"):
+        write(path, RECORDS)
+    assert path.read_bytes() == content.encode()
+
+
 def test_a_damaged_line_elsewhere_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "ratings.jsonl"
     path.write_bytes(b'{"item_id": "a"}\n{"item_id\n{"item_id": "c"}\n')

@@ -4,16 +4,14 @@ import gzip
 import json
 import re
 from collections import Counter
-from pathlib import Path
 from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.real_data import real_data
 from videorm_hf.annotation import FailureReason, Rating, Verdict, parse_rating, parse_verdict
-
-REPLIES = Path(__file__).resolve().parents[3] / "shared" / "data" / "judge_replies"
 
 RATED = [
     ("Rating: 4\nRationale: Sharp.", 4, "Sharp."),
@@ -224,9 +222,7 @@ def test_any_text_gives_a_verdict_or_a_failure(text: str) -> None:
 
 
 def real_replies(name: str) -> list[dict]:
-    if not REPLIES.is_dir():
-        pytest.skip("needs the replies in ../shared/data, which are not part of the project")
-    with gzip.open(REPLIES / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+    with gzip.open(real_data(f"judge_replies/{name}.jsonl.gz"), "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
@@ -236,8 +232,7 @@ def outcomes(replies: list[str]) -> Counter[object]:
 
 
 def test_real_video_ratings_are_read() -> None:
-    real_replies("genai_video_cogvlm")
-    replies = json.loads((REPLIES / "chronomagic_gpt4o_1.json").read_text(encoding="utf-8"))
+    replies = json.loads(real_data("judge_replies/chronomagic_gpt4o_1.json").read_text(encoding="utf-8"))
     assert outcomes(list(replies.values())) == {1: len(replies)}
 
 

@@ -60,3 +60,19 @@ def test_a_second_export_replaces_the_first(duels: list[Duel], tmp_path: Path) -
     export_votes([vote(each, "anna", "a") for each in duels], by_id, tmp_path / "out")
     assert export_votes([vote(duels[0], "anna", "a")], by_id, tmp_path / "out") == 1
     assert len((tmp_path / "out" / "votes.jsonl").read_text("utf-8").splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_nothing_but_an_export_is_replaced(duels: list[Duel], tmp_path: Path) -> None:
+    by_id, votes = {duel.duel_id: duel for duel in duels}, [vote(duels[0], "anna", "a")]
+    (tmp_path / "out").mkdir()
+    assert export_votes(votes, by_id, tmp_path / "out") == 1  # empty
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    (tmp_path / "votes.jsonl").write_text("x")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "README.md").write_text("x")
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("out", "votes.jsonl", "other"):
+        with pytest.raises(FileExistsError, match=f"{name} is not an export of votes"):
+            export_votes(votes, by_id, tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -8,12 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tests.real_data import real_data
 from videorm_hf.benchmarks import Benchmark, get_benchmark
-
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-needs_tables = pytest.mark.skipif(
-    not (DATA / "tables").exists(), reason="needs the tables in ../shared/data, which are not part of the project"
-)
 
 
 def ratings_of(benchmark: Benchmark) -> dict[tuple[str, str], dict[str, float]]:
@@ -91,9 +87,8 @@ def test_two_copies_of_a_table_are_ambiguous(tmp_path: Path) -> None:
         get_benchmark("tvge", tmp_path)
 
 
-@needs_tables
 def test_the_real_tvge() -> None:
-    tvge = get_benchmark("tvge", DATA / "tables")
+    tvge = get_benchmark("tvge", real_data("tables"))
     assert (len(tvge.items), len(ratings_of(tvge))) == (204, 1015)
     assert list(tvge.metrics) == ["CLIP Score", "X-CLIP Score", "BLIP-BLEU", "T2VScore-A (GPT-4V)"]
     assert {name: len(tvge.preference_pairs(name)) for name in tvge.dimensions} == {
@@ -289,17 +284,15 @@ def test_bad_fetv(tmp_path: Path) -> None:
             get_benchmark("fetv", table)
 
 
-@needs_tables
 def test_the_real_fetv_table() -> None:
-    fetv = get_benchmark("fetv", DATA / "tables")
+    fetv = get_benchmark("fetv", real_data("tables"))
     assert (len(fetv.items), len(ratings_of(fetv))) == (248, 992)
     assert {len(item.candidates) for item in fetv.items} == {4}
     assert len(fetv.pairs("alignment")) == 248 * 6
 
 
-@pytest.mark.skipif(not (DATA / "clips.jsonl").exists(), reason="needs the clips in ../shared/data")
 def test_the_real_fetv_clips_agree_with_the_table() -> None:
-    clips, table = get_benchmark("fetv", DATA / "clips.jsonl"), get_benchmark("fetv", DATA / "tables")
+    clips, table = get_benchmark("fetv", real_data("clips.jsonl")), get_benchmark("fetv", real_data("tables"))
     assert (len(clips.items), len(ratings_of(clips))) == (14, 56)
     assert all(Path(video.video).is_file() for item in clips.items for video in item.candidates)
     assert ratings_of(clips).items() <= ratings_of(table).items()
@@ -350,8 +343,7 @@ def test_genai_votes_without_videos(tmp_path: Path) -> None:
         get_benchmark("genai_bench", tmp_path)
 
 
-@needs_tables
 def test_the_real_genai_votes() -> None:
-    benchmark = get_benchmark("genai_bench", DATA / "tables")
+    benchmark = get_benchmark("genai_bench", real_data("tables"))
     assert (len(benchmark.items), len(benchmark.pairs("overall"))) == (443, 443)
     assert len(benchmark.preference_pairs("overall")) == 167 + 134

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.annotation.test_agreement import MODELS, PEOPLE, TABLES, rating, write
+from tests.annotation.test_agreement import MODELS, PEOPLE, rating, write
+from tests.real_data import real_data
 from videorm_hf.cli.videoprefer import app
 
 
@@ -21,9 +22,7 @@ PUBLISHED = {"CLIP Score": 0.6280, "X-CLIP Score": 0.6133, "BLIP-BLEU": 0.5540, 
 
 @pytest.mark.parametrize("metric", PUBLISHED)
 def test_published_metrics_against_tvges_people(metric: str, tmp_path: Path) -> None:
-    if not TABLES.is_dir():
-        pytest.skip("needs the tables in ../shared/data, which are not part of the project")
-    people = f"tvge:{TABLES}"
+    people = f"tvge:{real_data('tables')}"
     options = ("--dimension", "alignment", "--output", tmp_path, "--resamples", 50)
     result = run(f"{people}#{metric}", people, *options)
     assert result.exit_code == 0, result.output
@@ -36,15 +35,13 @@ def test_published_metrics_against_tvges_people(metric: str, tmp_path: Path) -> 
 
 
 def test_a_rating_file_against_people_of_fetv(tmp_path: Path) -> None:
-    if not TABLES.is_dir():
-        pytest.skip("needs the tables in ../shared/data, which are not part of the project")
     rows = [
         rating(str(item), model, 3 + (model == "ZeroScope"), "prompt_following")
         for item in range(1, 248)
         for model in ("CogVideo", "ZeroScope", "ModelScopeT2V", "Text2Video-Zero")
     ]
     judge = write(tmp_path / "ratings.jsonl", rows)
-    people = f"fetv:{TABLES / 'fetv_human_ratings.csv'}"
+    people = f"fetv:{real_data('tables/fetv_human_ratings.csv')}"
     names = ("--dimension", "prompt_following", "--reference-dimension", "alignment")
     result = run(judge, people, *names, "--output", tmp_path / "out", "--resamples", 20)
     assert result.exit_code == 0, result.output

@@ -54,7 +54,11 @@ def test_failures_are_counted_by_reason(folder: Path) -> None:
         result = run(server, folder)
         assert result.exit_code == 1 and "failed: 1 out_of_range (--retry-failures" in result.output
         assert "the first that failed: out_of_range: Rating: 7" in result.output
+        again = run(server, folder)
+        assert again.exit_code == 1 and "8 had a record, 1 of them of a failure (--retry-failures" in again.output
+        assert "8 more have a record, 1 of them of a failure" in run(server, folder, "--dry-run").output
         assert run(server, folder, "--retry-failures").exit_code == 0
+        assert run(server, folder).exit_code == 0
         assert len(server.requests) == 9
 
 

@@ -72,7 +72,7 @@ def test_markdown_and_charts(evaluated: Path) -> None:
 
 def test_an_interrupted_run_goes_on(evaluated: Path, clips: Path, videorm_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(evaluated, tmp_path / "out")
-    scores = tmp_path / "out" / "scores" / "videorm_videorm.jsonl"
+    scores = tmp_path / "out" / "scores" / "videorm%3Avideorm.jsonl"
     lines = scores.read_text().splitlines(keepends=True)
     first = json.loads(lines[1])
     assert first["variant"] == "original"
@@ -92,7 +92,7 @@ def test_scores_of_other_weights_or_frames_are_refused(
     evaluated: Path, clips: Path, videorm_folder: Path, tmp_path: Path
 ) -> None:
     other = tiny_videorm_folder(tmp_path / "videorm", seed=1)
-    before = (evaluated / "scores" / "videorm_videorm.jsonl").read_bytes()
+    before = (evaluated / "scores" / "videorm%3Avideorm.jsonl").read_bytes()
     options = ("--benchmark", "fetv", "--data", clips, "--output", evaluated, *ON_CPU)
     for arguments, named in (
         (("--reward", f"videorm:{other}"), "weights was"),
@@ -100,7 +100,7 @@ def test_scores_of_other_weights_or_frames_are_refused(
     ):
         result = run(*options, *arguments)
         assert result.exit_code == 2 and named in result.output, result.output
-    assert (evaluated / "scores" / "videorm_videorm.jsonl").read_bytes() == before
+    assert (evaluated / "scores" / "videorm%3Avideorm.jsonl").read_bytes() == before
 
 
 def test_published_metrics_need_no_clips(tmp_path: Path) -> None:

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from tests.annotation.judge_server import Answer, JudgeServer, Request, judge_server
 from tests.annotation.test_agreement import rating, write
 from tests.annotation.working_folders import write_working_folder
+from tests.real_data import real_data
 from tests.video_factory import read_numbers
 from videorm_hf.cli.videoprefer import app
-
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def run(server: JudgeServer, folder: object, output: Path, *arguments: object) -> Any:
@@ -69,12 +67,10 @@ def test_the_maximum_cost_bounds_the_whole_sweep(tmp_path: Path) -> None:
 
 
 def test_a_sweep_over_fetvs_real_clips_and_ratings(tmp_path: Path) -> None:
-    if not DATA.is_dir():
-        pytest.skip("needs the clips in ../shared/data, which are not part of the project")
     options = ("--dimension", "prompt_following", "--reference-dimension", "alignment", "--num-items", 4)
     replies = ("Rating: 2", "Rating: 3", "Rating: 5")
     with judge_server(lambda number, body: Answer(replies[number % 3])) as server:
-        fetv = f"fetv:{DATA / 'clips.jsonl'}"
+        fetv = f"fetv:{real_data('clips.jsonl')}"
         result = run(server, fetv, tmp_path / "sweep", *options, "--num-frames", 2, "--temperature", 0.3)
         assert result.exit_code == 0, result.output
         assert len(server.requests) == 16 and all(len(request.images) == 2 for request in server.requests)

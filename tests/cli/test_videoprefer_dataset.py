@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.real_data import real_data
 from tests.videoprefer.factories import working_folder
-from tests.videoprefer.fetv_folder import DATA, DIMENSIONS, fetv_folder
+from tests.videoprefer.fetv_folder import DIMENSIONS, fetv_folder
 from videorm_hf.cli.videoprefer import app
 
 HALVES = ("--split", "train=0.5", "--split", "test=0.5", "--num-workers", "0")
@@ -116,7 +117,7 @@ def test_a_name_that_no_repository_can_have_is_refused_before_the_network(folder
 def test_real_clips_go_the_whole_way(tmp_path: Path) -> None:
     folder = fetv_folder(tmp_path / "fetv")
     named = [word for dimension in DIMENSIONS for word in ("--dimension", dimension)]
-    result = run("stats", folder, "--compare", f"fetv={DATA / 'tables' / 'fetv_human_ratings.csv'}")
+    result = run("stats", folder, "--compare", f"fetv={real_data('tables/fetv_human_ratings.csv')}")
     assert result.exit_code == 0, result.output
     record = json.loads((folder / "stats" / "statistics.json").read_text())
     assert (record["items"], record["videos"]) == (14, 56)

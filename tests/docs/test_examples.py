@@ -112,6 +112,14 @@ def test_build_dataset_writes_what_plain_datasets_reads(run: Run, clips: Path) -
     assert "train: 2 pairs" in printed
     assert (clips / "mine" / "videos").is_dir()
 
+    people = (clips / "mine" / "people.jsonl").read_bytes()
+    with judge_server() as server:  # a judge rates the same folder, and both files stand
+        printed = run("annotate_folder.py", "mine", "--model", "judge", "--base-url", server.base_url)
+    assert "8 ratings" in printed and "failed: none" in printed
+    assert (clips / "mine" / "people.jsonl").read_bytes() == people
+    again = run("build_dataset.py", "videos.csv", "mine", "--train-share", "1.0", "--output", "again")
+    assert "train: 2 pairs" in again
+
 
 def test_build_dataset_without_ratings_leaves_a_folder_that_annotate_folder_rates(run: Run, clips: Path) -> None:
     rows: list[dict[str, object]] = [

@@ -1,5 +1,6 @@
 """The trainer: the reward rises, only the LoRA moves, runs resume bit by bit, and errors come at the first step."""
 
+import itertools
 import os
 
 import pytest
@@ -130,6 +131,24 @@ def test_noise_is_made_of_facts_not_of_hidden_state(tmp_path):
     assert_equal_weights(lora_weights(other.pipe), lora_weights(one.pipe))
 
 
+def test_a_run_that_was_interrupted_in_the_midst_of_a_step_can_begin_again(tmp_path):
+    calls = itertools.count()
+
+    def interrupted_once(frames, prompts):
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return redness(frames, prompts)
+
+    settings = {"max_steps": 2, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
+    run = trainer(tmp_path, interrupted_once, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    run.train()
+    whole = trainer(tmp_path, **settings)
+    whole.train()
+    assert_equal_weights(lora_weights(run.pipe), lora_weights(whole.pipe))
+
+
 def test_a_global_batch_divided_over_micro_steps_gives_the_same_gradients(tmp_path):
     settings = {"max_steps": 1, "optim": "sgd", "train_dataset": [*DATA, "a circle falls"], "max_grad_norm": 0.0}
     settings["learning_rate"] = 100.0
@@ -196,6 +215,20 @@ def test_bfloat16_denoiser_trains_a_float32_lora(tmp_path):
     moved = {name for name, weight in all_weights(run.pipe).items() if not torch.equal(weight, before[name])}
     assert moved == {name for name in before if ".lora_" in name}
     assert {weight.dtype for weight in lora_weights(pipe).values()} == {torch.float32}
+
+
+def test_mixed_precision_gives_nearly_the_same_gradients(tmp_path):
+    settings = {"max_steps": 1, "optim": "sgd", "learning_rate": 100.0, "max_grad_norm": 0.0}
+    steps = []
+    for bf16 in (False, True):
+        run = trainer(tmp_path, bf16=bf16, **settings)
+        start = lora_weights(run.pipe)
+        run.train()
+        end = lora_weights(run.pipe)
+        assert {weight.dtype for weight in end.values()} == {torch.float32}
+        steps.append(torch.cat([(end[name] - start[name]).flatten() for name in start]))
+    assert not torch.equal(*steps)
+    assert torch.nn.functional.cosine_similarity(*steps, dim=0) > 0.99
 
 
 def test_gradients_turned_off_by_another_library_do_no_harm(tmp_path):

@@ -17,7 +17,7 @@ from draftv_trainer.instructvideo import (
 )
 from draftv_trainer.lora import add_lora
 from draftv_trainer.reward_terms import make_reward_terms
-from draftv_trainer.rollout import RewardRollout
+from draftv_trainer.rollout import RewardRollout, noise_seed
 from tests.draftv.factories import PROMPTS, motion, redness, tiny_wan
 from tests.draftv.pipeline_factories import tiny_pipeline
 from tests.video_factory import numbered_frames, write_video
@@ -82,7 +82,8 @@ def edited_frames(pipe, clips: list[str]) -> torch.Tensor:
         frames = torch.stack([read_clip(clip, *SIZE.values()) for clip in clips])
         latents = scale * pipe.vae.encode(2 * frames.flatten(0, 1) - 1).latent_dist.mean
         x = latents.unflatten(0, (2, 4)).transpose(1, 2)
-        noise = torch.stack([torch.randn(x[0].shape, generator=torch.Generator().manual_seed(s)) for s in SEEDS])
+        drawn = [torch.Generator().manual_seed(noise_seed(seed, 0, 0)) for seed in SEEDS]
+        noise = torch.stack([torch.randn(x[0].shape, generator=generator) for generator in drawn])
         x = alphas[551].sqrt() * x + (1 - alphas[551]).sqrt() * noise
         text, empty = pipe.encode_prompt(PROMPTS, "cpu", 1, True)
     for t in range(551, 0, -50):
@@ -219,6 +220,8 @@ def test_what_does_not_fit_is_an_error(clips, tmp_path):
     pipe = tiny_pipeline("modelscope")
     with pytest.raises(ValueError, match="num_edit_steps must be between 1 and num_inference_steps=20: got 21"):
         config(tmp_path, num_edit_steps=21)
+    with pytest.raises(ValueError, match="num_backprop_steps must be at most num_edit_steps=12, .*: got 13"):
+        config(tmp_path, num_backprop_steps=13)
     with pytest.raises(ValueError, match="lv_samples or backprop"):
         config(tmp_path, lv_samples=2)
     with pytest.raises(TypeError, match="args must be an InstructVideoConfig: got DRaFTVConfig"):

@@ -99,8 +99,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(tmp_path, whole,
     states = [torch.load(folder / f"checkpoint-{STEPS}" / RUN_STATE_NAME) for folder in (whole, tmp_path)]
     raw, raw_resumed = (state["average"]["weights"] for state in states)
     assert all(torch.equal(one, other) for one, other in zip(raw, raw_resumed, strict=True))
-    assert states[0]["guard_start"] == states[1]["guard_start"]
-    (step, kept), (step_resumed, kept_resumed) = (state["guard_kept"] for state in states)
+    assert states[0]["guard"]["start"] == states[1]["guard"]["start"]
+    (step, kept), (step_resumed, kept_resumed) = (state["guard"]["kept"] for state in states)
     assert step == step_resumed and all(map(torch.equal, kept, kept_resumed))
 
 
@@ -183,6 +183,8 @@ def test_nothing_to_resume_from(tmp_path):
             {"peft_config": LoraConfig(r=2, target_modules=["to_q"])},
             "belongs to another pipeline or has other settings",
         ),
+        ({"monitor_motion": False}, r"guard had the monitors .'motion', 'trained_reward'.: got .'trained_reward'."),
+        ({"sample_prompts": DATA[:2]}, "guard had the fixed prompts .*Resume with the same"),
     ],
 )
 def test_a_checkpoint_of_other_settings(copy, settings, message):

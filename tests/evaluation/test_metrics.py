@@ -1,12 +1,11 @@
 """Metrics as facts: what ties, swaps and monotone maps do, and the published metrics of TVGE to the digit."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.real_data import real_data
 from videorm_hf.benchmarks import get_benchmark
 from videorm_hf.evaluation.metrics import (
     PairwiseAccuracy,
@@ -18,8 +17,6 @@ from videorm_hf.evaluation.metrics import (
     spearman,
     three_way_accuracy,
 )
-
-TABLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "tables"
 
 # Few values, so that ties of people and of scores are frequent.
 PAIRS = st.lists(st.tuples(*[st.integers(1, 5)] * 2, *[st.integers(-3, 3)] * 2), min_size=1, max_size=30)
@@ -151,9 +148,6 @@ def test_an_interval_needs_two_clusters() -> None:
         mean_interval([0.0], [])
 
 
-@pytest.mark.skipif(
-    not TABLES.exists(), reason="needs the tables in ../shared/data, which are not part of the project"
-)
 @pytest.mark.parametrize(
     ("metric", "half", "wrong"),
     [
@@ -164,7 +158,7 @@ def test_an_interval_needs_two_clusters() -> None:
     ],
 )
 def test_the_published_metrics_of_tvge(metric: str, half: float, wrong: float) -> None:
-    tvge = get_benchmark("tvge", TABLES)
+    tvge = get_benchmark("tvge", real_data("tables"))
     pairs, scores = tvge.pairs("alignment"), tvge.metrics[metric]
     arrays = (
         [pair.human_a for pair in pairs],

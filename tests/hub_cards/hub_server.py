@@ -9,7 +9,7 @@ from typing import Any
 class HubServer(ThreadingHTTPServer):
     """Takes repositories and commits; `files` holds what was committed, by repository and path.
 
-    Metadata are refused with `objection`, if there is one.
+    Metadata are refused with `objection`, if there is one. A repository that nothing was committed to is not found.
     """
 
     daemon_threads = True
@@ -53,6 +53,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer({"commitUrl": f"{self.server.url}/x/y/commit/{'0' * 40}", "commitOid": "0" * 40})
         else:
             self.send_error(404)
+
+    def do_GET(self) -> None:
+        repository, is_tree, _ = self.path.removeprefix("/api/").partition("/tree/main")
+        if is_tree and repository in self.server.files:
+            files = self.server.files[repository].items()
+            self._answer([{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in files])
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
     def _answer(self, content: Any, status: int = 200) -> None:
         data = json.dumps(content).encode()

@@ -64,6 +64,31 @@ def test_what_is_shown_is_what_is_sent(name: str, hub: HubServer, capsys: pytest
     assert hub.validated == [repository.kind]
 
 
+def publish_now(monkeypatch: pytest.MonkeyPatch, hub: HubServer, *words: str) -> None:
+    """Run the command against the Hub of the test."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setattr(publish, "HfApi", lambda: HfApi(endpoint=hub.url, token="hf_none"))
+    monkeypatch.setattr("sys.argv", ["publish", "us", *words])
+    publish.main()
+
+
+def test_a_card_without_weights_does_not_replace_that_of_released_ones(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--only", "t2v-mini", "videorm-h14")
+    publish_now(monkeypatch, hub, *words)  # not there yet, then there without weights
+    publish_now(monkeypatch, hub, *words)
+    artifact = ("--artifact", f"videorm-h14={trained_folder(tmp_path / 'trained', 'videorm-h14')}")
+    publish_now(monkeypatch, hub, *words, *artifact)
+    hub.files["models/us/t2v-mini"].clear()
+    with pytest.raises(SystemExit) as end:
+        publish_now(monkeypatch, hub, *words)
+    assert end.value.code == 2 and "us/videorm-h14 holds model.safetensors" in capsys.readouterr().err
+    assert hub.files["models/us/t2v-mini"] == {}  # refused before anything is sent
+    publish_now(monkeypatch, hub, *words, *artifact)
+    assert "none have been trained" not in hub.files["models/us/videorm-h14"]["README.md"].decode()
+
+
 def test_the_card_names_the_organisation() -> None:
     text = publish.card(BY_NAME["videorm-mini"], "us")
     assert 'from_pretrained("us/videorm-mini")' in text and "ORG/" not in text
@@ -91,6 +116,35 @@ def test_what_a_working_copy_holds_besides_stays(tmp_path: Path) -> None:
     ]
 
 
+def trained_folder(folder: Path, name: str) -> Path:
+    """What a training leaves: weights and a card, and what it needed itself."""
+    of_training = ("checkpoint-8/optimizer.pt", "training_args.bin", "features/0.safetensors", "runs/x/events.1")
+    for file in ("model.safetensors", "unet/checkpoint-shards.json", ".cache/x", *of_training):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text("x")
+    (folder / "README.md").write_text(f"---\ntags: [mine]\n---\n\n# {name}\n\nTrained.\n", encoding="utf-8")
+    return folder
+
+
+def test_what_only_training_needs_stays_wherever_its_folder_lies(tmp_path: Path) -> None:
+    artifact = trained_folder(tmp_path / "runs" / ".cache" / "checkpoint-8", "videorm-h14")
+    uploads = publish.make_uploads(BY_NAME["videorm-h14"], "us", artifact)
+    expected = ["README.md", "model.safetensors", "recipe.yaml", "unet/checkpoint-shards.json"]
+    assert [upload.path_in_repo for upload in uploads] == expected
+
+
+DENIAL = re.compile(r"not published yet|once it is published|no (weights|data) were|when they are|in their place")
+
+
+@pytest.mark.parametrize("name", ["videorm-h14", "draftv-modelscope-lora", "videoprefer"])
+def test_what_is_released_does_not_deny_itself(name: str, tmp_path: Path) -> None:
+    repository, artifact = BY_NAME[name], trained_folder(tmp_path, name)
+    (artifact / "statistics.json").write_text('{"items": 6}', encoding="utf-8")
+    assert DENIAL.search(publish.card(repository, "us"))
+    released = publish.card(repository, "us", artifact)
+    assert DENIAL.findall(released) == [] and "Trained." in released
+
+
 def test_made_data_bring_their_own_facts(tmp_path: Path) -> None:
     folder = working_folder(tmp_path / "folder", 6)
     config = VideoPreferConfig(name="preference", data_dir=str(folder), fractions={"train": 1.0}, num_workers=0)
@@ -116,11 +170,16 @@ def test_a_size_has_a_category(num_items: int, category: str) -> None:
 @pytest.mark.parametrize("words", ["videorm-h14", "ghosts=.", "videorm-h14="])
 def test_wrong_artifacts_are_errors(words: str) -> None:
     with pytest.raises(ValueError, match="takes NAME=FOLDER"):
-        publish.read_artifacts([words])
+        publish.read_artifacts([words], BY_NAME)
+
+
+def test_an_artifact_that_is_not_published_is_an_error() -> None:
+    with pytest.raises(ValueError, match="names videorm-h14, which --only leaves out"):
+        publish.read_artifacts(["videorm-h14=folder"], ["t2v-mini"])
 
 
 def test_an_unfinished_artifact_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="has no README.md"):
-        publish.read_artifacts([f"videorm-h14={tmp_path}"])
+        publish.read_artifacts([f"videorm-h14={tmp_path}"], BY_NAME)
     with pytest.raises(FileNotFoundError, match="holds the files of t2v-mini"):
         publish.make_uploads(Repository("t2v-mini", "model", BY_NAME["t2v-mini"].folder, tmp_path / "none"), "us")

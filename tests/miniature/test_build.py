@@ -1,5 +1,6 @@
 """`make miniature` in a few steps of everything: real networks, real training, real files."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from benchmarks.miniature.generator import (
     train_autoencoder,
     what_moves,
 )
+from benchmarks.miniature.preferences import make_rendered_items, shift_items
 from videorm_hf import VideoRMModel
 from videorm_hf.miniature.clips import WAYS, render
 from videorm_hf.miniature.scenes import Scene, Thing
@@ -82,6 +84,32 @@ def test_standard_latents_decode_to_the_same_frames() -> None:
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
 
 
+def test_shifted_items_keep_ratings_and_move_all_clips_of_an_item_alike() -> None:
+    items = make_rendered_items(6, "train", seed=0)
+    shifted = shift_items(items, num_copies=2, seed=0)
+    assert len({item.item_id for item in [*items, *shifted]}) == 18
+    moves = set()
+    for before, after in zip([*items, *items], shifted, strict=True):
+        pairs = list(zip(before.candidates, after.candidates, strict=True))
+        assert all(one.ratings == other.ratings and one.video.shape == other.video.shape for one, other in pairs)
+        fitting = [
+            (down, right)
+            for down, right in itertools.product(range(-3, 4), repeat=2)
+            if all(
+                np.array_equal(np.roll(one.video, (down, right), (1, 2))[:, 3:-3, 3:-3], other.video[:, 3:-3, 3:-3])
+                for one, other in pairs
+            )
+        ]
+        assert len(fitting) == 1
+        moves.update(fitting)
+    assert len(moves) > 3
+
+
+def is_same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Compare weights in half precision, as final ones are saved."""
+    return all(torch.equal(a.half(), b.half()) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
 @pytest.mark.slow
 def test_everything_is_built_and_measured_and_goes_on_where_it_was(tmp_path: Path) -> None:
     result = miniature.build(tmp_path, miniature.SMOKE)
@@ -92,7 +120,10 @@ def test_everything_is_built_and_measured_and_goes_on_where_it_was(tmp_path: Pat
     assert result["tables"]["t2v_mini"]["rows"]["mean"]["n"] == miniature.SMOKE.num_prompts
     assert len(result["log"]["temporal-head"]["loss"]) == miniature.SMOKE.epochs
     VideoRMModel.from_pretrained(tmp_path / "videorm-mini")
-    DiffusionPipeline.from_pretrained(tmp_path / "t2v-mini")
+    final, early = (
+        DiffusionPipeline.from_pretrained(folder) for folder in (tmp_path / "t2v-mini", tmp_path / "t2v-mini-early")
+    )
+    assert is_same(early.vae, final.vae) and not is_same(early.transformer, final.transformer)
     weights = tmp_path / "t2v-mini" / "transformer" / "diffusion_pytorch_model.safetensors"
     written = weights.stat().st_mtime_ns
     assert miniature.build(tmp_path, miniature.SMOKE)["tables"] == result["tables"]

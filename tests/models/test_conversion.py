@@ -13,6 +13,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
+from tests.real_data import real_data
 from videorm_hf import VideoRMModel, VideoRMProcessor
 from videorm_hf.models.conversion import ConversionError, clip_tokenizer, convert_checkpoint
 from videorm_hf.models.open_clip_layout import clip_configs, infer_architecture, to_transformers
@@ -486,8 +487,5 @@ def test_tokenizer_differs_where_open_clip_repairs_text() -> None:
 
 
 def test_tokenizer_on_real_prompts() -> None:
-    prompts = Path(__file__).resolve().parents[3] / "shared" / "data" / "prompts" / "vbench_all_dimension.txt"
-    if not prompts.is_file():
-        pytest.skip("needs the prompts in ../shared/data, which are not part of the project")
-    same = same_ids(prompts.read_text(encoding="utf-8").splitlines())
+    same = same_ids(real_data("prompts/vbench_all_dimension.txt").read_text(encoding="utf-8").splitlines())
     assert len(same) > 900 and all(same)

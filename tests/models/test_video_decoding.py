@@ -3,7 +3,11 @@
 import ctypes
 import gc
 import io
+import os
 import pickle
+import subprocess
+import sys
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -295,6 +299,38 @@ def test_every_broken_file_has_a_reason(tmp_path: Path) -> None:
     assert found == reasons
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a thing of POSIX")
+@pytest.mark.parametrize(
+    "playlist", ["#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n", "ffconcat version 1.0\nfile secret.ts\n"]
+)
+def test_what_a_playlist_names_is_not_opened(tmp_path: Path, playlist: str) -> None:
+    (tmp_path / "clip.mp4").write_text(playlist)
+    (tmp_path / "clip.m3u8").write_text(playlist)
+    secret = tmp_path / "secret.ts"
+    os.mkfifo(secret)
+    is_done, was_opened = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not is_done.wait(0.001):
+            try:  # succeeds while somebody reads
+                os.close(os.open(secret, os.O_WRONLY | os.O_NONBLOCK))
+                was_opened.set()
+            except OSError:
+                pass
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for name in ("clip.mp4", "clip.m3u8"):
+            with pytest.raises(VideoDecodingError, match="not a video FFmpeg can open") as caught:
+                read_frames(tmp_path / name, 8)
+            assert caught.value.reason == "not_a_video"
+    finally:
+        is_done.set()
+        watcher.join()
+    assert not was_opened.is_set()
+
+
 def test_bytes_can_be_empty_or_cut_short(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", numbered_frames(30), faststart=True)
     content = (tmp_path / "clip.mp4").read_bytes()
@@ -314,6 +350,17 @@ def test_damage_inside_a_needed_frame_is_an_error_not_a_score(tmp_path: Path) ->
     with pytest.raises(VideoDecodingError) as caught:
         read_frames(path, 10)
     assert caught.value.reason in ("decode_error", "truncated")
+
+
+def test_without_pyav_only_reading_is_an_error() -> None:
+    code = (
+        "import sys; sys.modules['av'] = None\n"
+        "from videorm_hf.models.videorm.video_decoding_videorm import read_frames\n"
+        "try: read_frames('clip.mp4', 2)\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install av" in done.stdout
 
 
 def test_a_container_cover_picture_is_not_a_video(tmp_path: Path) -> None:

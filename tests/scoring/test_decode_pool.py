@@ -23,6 +23,8 @@ def decode(video: str) -> np.ndarray:
         raise VideoDecodingError("empty", "no data")
     if video == "odd":
         raise ValueError("a clip must have 4 dimensions")
+    if video == "mistake":
+        raise AttributeError("'Processor' object has no attribute 'sise'")
     return np.full(100_000, int(video))
 
 
@@ -50,6 +52,12 @@ def test_leaving_early_ends_the_processes() -> None:
 
 def test_decoding_in_this_process() -> None:
     assert outcomes(decode_ahead(decode, ["1", "empty", "odd"], num_workers=0)) == [1, "empty", "decode_error"]
+
+
+@pytest.mark.parametrize(("num_workers", "error"), [(0, AttributeError), (1, RuntimeError)])
+def test_a_mistake_of_the_program_is_raised(num_workers: int, error: type[Exception]) -> None:
+    with pytest.raises(error, match="no attribute 'sise'"):
+        list(decode_ahead(decode, ["1", "mistake", "2"], num_workers))
 
 
 class FailsToArrive:

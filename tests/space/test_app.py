@@ -1,6 +1,8 @@
 """The running Space over HTTP: limits, what it serves and what it refuses, two voters at once."""
 
+import html
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
 import app
 import httpx
@@ -37,13 +40,14 @@ class Running:
         return server.upload(self.url, name, content)
 
     def file(self, path: str | Path) -> httpx.Response:
-        """Ask for a file by its path."""
-        return httpx.get(f"{self.url}/gradio_api/file={path}", timeout=server.PATIENCE_S)
+        """Ask for a file by its path, or by a string that stands in the address as it is."""
+        place = quote(str(path)) if isinstance(path, Path) else path
+        return httpx.get(f"{self.url}/gradio_api/file={place}", timeout=server.PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
 def space(space_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    data = tmp_path_factory.mktemp("running") / "data"
+    data = tmp_path_factory.mktemp("running") / "data #1"
     with pytest.MonkeyPatch.context() as patch:
         for name in ("GRADIO_TEMP_DIR", "GRADIO_EXAMPLES_CACHE", "GRADIO_ANALYTICS_ENABLED"):
             patch.setenv(name, "")  # so that what is set next is undone at the end
@@ -81,7 +85,7 @@ def test_other_kinds_of_files_are_rejected(space: Running, space_files: Path, na
 def test_an_uploaded_page_is_downloaded_and_never_opened_as_one(space: Running, name: str) -> None:
     content = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
     (path,) = space.upload(name, content).raise_for_status().json()
-    assert space.file(path).headers["content-disposition"].startswith("attachment")
+    assert space.file(Path(path)).headers["content-disposition"].startswith("attachment")
 
 
 @pytest.mark.parametrize(
@@ -127,8 +131,16 @@ def test_no_file_outside_the_served_folder_is_served(space: Running, space_files
     link = space.data / "served" / "link.mp4"
     link.symlink_to(votes)
     paths = [votes, traversal, link, SPACE / "app.py", "app.py", "/etc/passwd", space_files / "a.mp4", os.getcwd()]
-    paths += [space.data / "served" / "arena", f"{inside.parent}/%2e%2e/%2e%2e/votes/votes.sqlite", f"file://{votes}"]
+    paths += [space.data / "served" / "arena", f"{quote(str(inside.parent))}/%2e%2e/%2e%2e/votes/votes.sqlite"]
+    paths += [f"file://{quote(str(votes))}"]
     assert {str(path): space.file(path).status_code for path in paths} == {str(path): 403 for path in paths}
+
+
+def test_the_page_names_the_videos_by_addresses_that_are_served(space: Running) -> None:
+    sources = re.findall(r'<video src="([^"]+)"', space.call("enter", "carl")[3])
+    assert len(sources) == 2
+    for source in sources:
+        assert httpx.get(f"{space.url}/{html.unescape(source)}", timeout=server.PATIENCE_S).status_code == 200
 
 
 def test_it_listens_on_loopback_only(space: Running) -> None:
@@ -155,5 +167,5 @@ def test_two_voters_at_once_lose_no_vote(space: Running) -> None:
     assert "second against all others" in results
     archive, said = space.call("export")
     path = archive["value"]["path"] if "value" in archive else archive["path"]
-    assert space.file(path).content[:2] == b"PK"
+    assert space.file(Path(path)).content[:2] == b"PK"
     assert "votes" in said

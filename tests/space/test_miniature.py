@@ -50,9 +50,12 @@ def test_one_command_starts_everything_offline_and_the_second_time_from_what_is_
         made = sorted([*data.glob("tuned/*/*"), *data.glob("pairs/*/videos/*")])
         assert len(made) > 24  # a LoRA, and 12 pairs
         times = [path.stat().st_mtime_ns for path in made]
+        (mine,) = upload(server.url, "mine.mp4", b"mine").json()
+        assert Path(mine).is_file()
         server.kill()
         server.start()
         assert call(server.url, "enter", "anna")[2] == first
+        assert not Path(mine).exists()  # what a visitor uploads does not outlive a killed server
         assert [path.stat().st_mtime_ns for path in made] == times
     finally:
         server.kill()

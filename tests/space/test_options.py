@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradio
 import pytest
+import torch
 from huggingface_hub import SpaceCard
 from options import parse_words
 
@@ -26,6 +27,35 @@ def test_a_pipeline_of_ones_own_needs_its_lora_and_pairs(
     with pytest.raises(SystemExit):
         parse_words(["--base", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", *further])
     assert "--base needs --tuned and --pairs" in capsys.readouterr().err
+
+
+def test_a_hosted_space_is_told_by_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VIDEORM_DATA", "")
+    assert parse_words([]).data == Path("arena_data")
+    for name in ("DATA", "TUNED", "PAIRS"):
+        monkeypatch.setenv(f"VIDEORM_{name}", str(tmp_path))
+    for name in ("REWARD", "BASE"):
+        monkeypatch.setenv(f"VIDEORM_{name}", "us/of-environment")
+    monkeypatch.setenv("VIDEORM_DTYPE", "bfloat16")
+    words = parse_words([])
+    assert (words.data, words.tuned, words.pairs) == (tmp_path,) * 3
+    assert (words.reward, words.base, words.dtype) == ("us/of-environment", "us/of-environment", torch.bfloat16)
+    words = parse_words(["--data", "study", "--dtype", "float16"])
+    assert (words.data, words.dtype) == (Path("study"), torch.float16)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--pairs", "no-folder"], "--pairs must name a folder: got no-folder"),
+        (["--tuned", "no-folder"], "--tuned must name a folder: got no-folder"),
+        (["--dtype", "int8"], "--dtype must be one of"),
+    ],
+)
+def test_wrong_words_are_errors_at_once(words: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_words(words)
+    assert problem in capsys.readouterr().err
 
 
 def test_the_card_is_a_spaces_card() -> None:

@@ -1,20 +1,28 @@
 """What the tabs do, without a browser."""
 
+import dataclasses
 import html
+import logging
 import os
 import pickle
 import re
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import av
+import miniature_data
 import pytest
+import torch
 from arena_tab import Arena
 from compare_tab import make_comparison
 from datasets import load_dataset
+from diffusers import DiffusionPipeline
 from score_tab import _REASONS, MAX_CLIPS, make_ranking
 from transformers import AutoProcessor
 
+from tests.arena.test_duels import working_folder
 from tests.video_factory import cut, numbered_frames, write_sound, write_video
 from videorm_hf.models.videorm.video_decoding_videorm import DecodingFailure
 from videorm_hf.rewards import VideoRMReward
@@ -108,6 +116,28 @@ def test_both_pipelines_start_from_the_same_noise(reward: Any, options: Any) -> 
     assert re.findall(r"<td>([^<]+)</td>", equal)[2] in ("+0.0000", "-0.0000")
     other, *_ = compare("a red dog runs", 4, 0.0)
     assert Path(other).read_bytes() != Path(base).read_bytes()
+
+
+def test_the_pipeline_computes_in_the_type_asked_for(
+    reward: Any, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, load = [], DiffusionPipeline.from_pretrained
+    monkeypatch.setattr(
+        DiffusionPipeline, "from_pretrained", lambda *a, **k: loaded.append(load(*a, **k)) or loaded[0]
+    )
+    compare = make_comparison(VideoRMReward(*reward), dataclasses.replace(options, dtype=torch.bfloat16))
+    _, _, summary = compare("a red dog runs", 3, 1.0)
+    assert len(re.findall(r"<td>([^<]+)</td>", summary)) == 3
+    assert loaded[0].transformer.dtype == torch.bfloat16
+
+
+def test_what_was_made_by_another_recipe_is_not_taken(monkeypatch: pytest.MonkeyPatch, space_files: Path) -> None:
+    before = miniature_data.fingerprint(space_files / "tuned")
+    assert miniature_data.fingerprint(space_files / "tuned") == before
+    for name in ("UPDATES", "NUM_PROMPTS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(miniature_data, name, 5)
+            assert miniature_data.fingerprint(space_files / "tuned") != before
 
 
 @pytest.mark.parametrize(
@@ -215,8 +245,54 @@ def test_the_export_is_what_load_dataset_reads(arena: Arena, tmp_path: Path) -> 
     assert "4 pairs" in said
 
 
-def test_files_that_browsers_do_not_play_are_served_as_mp4(arena: Arena, tmp_path: Path) -> None:
-    write_video(tmp_path / "clip.avi", numbered_frames(5), codec="mpeg4")
-    address = arena.serve(tmp_path / "clip.avi")
-    assert re.fullmatch(r"gradio_api/file=.*/served/arena/[0-9a-f]{24}\.mp4", address)
-    assert Path(address.removeprefix("gradio_api/file=")).is_file()
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "is_copied"),
+    [
+        ("clip.mp4", "libx264", "yuv420p", True),
+        ("clip.webm", "libvpx-vp9", "yuv420p", True),
+        ("clip.mp4", "libsvtav1", "yuv420p", True),
+        ("clip.mkv", "libx264", "yuv420p", False),
+        ("clip.avi", "mpeg4", "yuv420p", False),
+        ("clip.mp4", "mpeg4", "yuv420p", False),
+        ("clip.mp4", "libx264", "yuv444p", False),
+    ],
+)
+def test_what_browsers_do_not_play_is_served_as_h264(
+    options: Any, tmp_path: Path, name: str, codec: str, pix_fmt: str, is_copied: bool
+) -> None:
+    video = tmp_path / name
+    write_video(video, numbered_frames(5, 64, 64), codec=codec, pix_fmt=pix_fmt)
+    address = Arena(dataclasses.replace(options, data=tmp_path / "data #1")).serve(video)
+    ending = video.suffix if is_copied else ".mp4"
+    assert re.fullmatch(rf"gradio_api/file=.*/data%20%231/served/arena/[0-9a-f]{{24}}\{ending}", address)
+    served = Path(unquote(address.removeprefix("gradio_api/file=")))
+    assert (served.read_bytes() == video.read_bytes()) == is_copied
+    with av.open(str(served)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.pix_fmt == "yuv420p" and len(list(container.decode(stream))) == 5
+        assert is_copied or stream.codec_context.name == "h264"
+
+
+def test_a_pair_that_cannot_be_shown_is_left_out_and_holds_nobody_up(
+    options: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = working_folder(tmp_path / "pairs", num_items=4)
+    (pairs / "videos" / "0-1.mp4").write_bytes(b"no video at all")
+    (pairs / "videos" / "1-0.mp4").write_bytes(
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n2-0.mp4\n#EXT-X-ENDLIST\n"
+    )
+    cut(pairs / "videos" / "2-0.mp4", pairs / "videos" / "2-0.mp4", 0.5)
+    with caplog.at_level(logging.WARNING):
+        arena = Arena(dataclasses.replace(options, pairs=pairs))
+    assert [duel.item_id for duel in arena.store.duels.values()] == ["i3"]
+    assert "prompt 0" in caplog.text and "is not a video" in caplog.text and "ends before its container" in caplog.text
+    arena.store.min_seconds = 0.0
+    assert "Thank you" in vote_on_everything(arena, "anna")[3]
+
+
+def test_without_a_pair_that_can_be_shown_there_is_no_arena(options: Any, tmp_path: Path) -> None:
+    pairs = working_folder(tmp_path / "pairs", num_items=1)
+    (pairs / "videos" / "0-1.mp4").write_bytes(b"no video at all")
+    with pytest.raises(ValueError, match="no pair both of whose videos can be shown"):
+        Arena(dataclasses.replace(options, pairs=pairs))
+    assert not (options.data / "votes").exists()

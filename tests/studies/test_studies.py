@@ -76,9 +76,19 @@ def test_every_claim_is_of_a_study_and_needs_no_other() -> None:
     assert "claim" not in verdict_table({})
 
 
-@pytest.mark.parametrize(("low", "said"), [(0.05, "yes"), (-0.05, "**no**")])
-def test_a_change_counts_as_shown_only_beyond_its_interval(low: float, said: str) -> None:
-    cell = {"difference": 0.2, "difference_interval": [low, 0.35]}
+@needs_weights
+def test_the_studies_tune_in_the_way_that_validation_prompts_chose() -> None:
+    found = page.read_results()["tuning_choice"]["over_untuned"]
+    best = max(found, key=lambda way: found[way]["mean"]["difference"])
+    steps = "all steps" if Tuning().backprop == "all" else f"last {Tuning().num_backprop_steps}"
+    assert best == f"{Tuning().learning_rate:g}, {steps}"
+
+
+@pytest.mark.parametrize(
+    ("change", "low", "said"), [(0.2, 0.05, "yes"), (0.2, -0.05, "within chance"), (-0.1, -0.3, "**no**")]
+)
+def test_a_change_counts_as_shown_only_beyond_its_interval(change: float, low: float, said: str) -> None:
+    cell = {"difference": change, "difference_interval": [low, 0.35]}
     cells = {"mean": cell, "motion": cell, "video_quality": cell}
     table = verdict_table({"draftv": {"over_untuned": {"DRaFT-V": cells}, "draftv_over": {"DRaFT-H": cells}}})
     rows = [row.split("|") for row in table.splitlines()[2:]]
@@ -93,7 +103,7 @@ def test_a_change_counts_as_shown_only_beyond_its_interval(low: float, said: str
 def test_the_guard_must_stop_and_stop_in_time(rise: float, guarded: float, updates: int, said: str) -> None:
     reward = {"change": [0.0, rise], "interval": [[0.0, 0.0], [rise - 0.1, rise + 0.1]]}
     free = {"step": [0, 40, 80], "mean": {"change": [0.0, 0.3, -0.4]}, "a reward": reward}
-    stopped = {"step": [0, updates], "mean": {"change": [0.0, guarded]}}
+    stopped = {"step": [0, updates], "mean": {"change": [0.0, guarded]}, "guard_kept_step": 20}
     table = verdict_table({"hacking": {"curves": {"a reward": {"off": free, "tolerance 0.5": stopped}}}})
     assert table.splitlines()[2].split("|")[3].strip() == said
 

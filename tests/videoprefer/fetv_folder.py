@@ -5,19 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.real_data import real_data
 from tests.videoprefer.factories import write_jsonl
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 DIMENSIONS = ("alignment", "static_quality", "temporal_quality")
 
 
 def fetv_folder(folder: Path) -> Path:
     """Convert the groups; the test skips where the clips are absent, since they are not part of the project."""
-    table = DATA / "clips.jsonl"
-    if not table.is_file():
-        pytest.skip("needs the clips in ../shared/data, which are not part of the project")
+    table = real_data("clips.jsonl")
     clips = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
     items: dict[str, dict[str, Any]] = {}
     ratings = []
@@ -30,7 +26,7 @@ def fetv_folder(folder: Path) -> Path:
         )
         video = Path("videos", group, Path(clip["file_name"]).name)
         (folder / video).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(DATA / clip["file_name"], folder / video)
+        shutil.copyfile(table.parent / clip["file_name"], folder / video)
         candidate = {
             "candidate_id": f"c{len(item['candidates'])}",
             "video": video.as_posix(),

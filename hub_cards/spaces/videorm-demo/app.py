@@ -5,6 +5,7 @@
 
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it runs
     data = words.data.resolve()
     set_environment(data)
+    empty_served(data)
     from miniature_data import prepare
     from page import build_page
 
@@ -36,6 +38,16 @@ def set_environment(data: Path) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(data / "served")
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(data / "served" / "examples")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+
+def empty_served(data: Path) -> None:
+    """Remove what earlier visitors uploaded and sampled, which a killed server leaves; the arena makes its part anew.
+
+    Args:
+        data (`Path`): The data folder.
+    """
+    if (data / "served").exists():
+        shutil.rmtree(data / "served")
 
 
 def launch(page: Any, host: str, port: int, **further: Any) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import logging
 import math
 import secrets
 import shutil
@@ -9,22 +10,28 @@ import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import av
 import gradio as gr
 from options import Options
 from templates import fill, problem
 
 from videorm_hf.annotation.agreement import Estimate
-from videorm_hf.arena.duels import read_duels
+from videorm_hf.arena.duels import Duel, read_duels
 from videorm_hf.arena.export import export_votes
 from videorm_hf.arena.results import ModelComparison, compare_models, measure_raters
 from videorm_hf.arena.votes import MAX_NAME, Choice, VoteStore, clean_name
 from videorm_hf.evaluation.results import Interval
+from videorm_hf.models.videorm.video_decoding_videorm import VIDEO_FORMATS, read_frames
 from videorm_hf.reporting.plots import bar_chart
 from videorm_hf.videoprefer.video_io import cut_clip
 
-# What browsers play; other files are written anew as MP4.
-_PLAYABLE = (".mp4", ".webm")
+logger = logging.getLogger(__name__)
+# What browsers play; other files are written anew as H.264 in MP4.
+_PLAYABLE_ENDINGS = (".mp4", ".webm")
+_PLAYABLE_CODECS = ("h264", "vp8", "vp9", "av1")
+_PLAYABLE_PIXELS = "yuv420p"
 _BUTTONS: tuple[tuple[Choice, str], ...] = (
     ("left", "← Left"),
     ("tie", "↓ Tie"),
@@ -82,14 +89,25 @@ def build_arena_tab(tab: gr.Tab, rater: gr.BrowserState, options: Options) -> No
 class Arena:
     """What the tab does, apart from its components.
 
+    Every video is put where it is served before anybody votes: one that cannot be shown would hold up raters for good.
+
     Args:
         options ([`Options`]): The pairs, and where votes are kept.
+
+    Raises:
+        ValueError: If there is no pair both of whose videos can be shown.
     """
 
     def __init__(self, options: Options) -> None:
-        self.store = VoteStore(options.data / "votes" / "votes.sqlite", read_duels(options.pairs))
         self.served = options.data / "served" / "arena"
         self.exports = options.data / "served" / "exports"
+        self.addresses: dict[Path, str] = {}
+        read = read_duels(options.pairs)
+        logger.info("Preparing the videos of %d pairs.", len(read))
+        duels = [duel for duel in read if self._can_show(duel)]
+        if not duels:
+            raise ValueError(f"{options.pairs} holds no pair both of whose videos can be shown.")
+        self.store = VoteStore(options.data / "votes" / "votes.sqlite", duels)
 
     def enter(self, name: str) -> Shown:
         """Show a rater the pair before them.
@@ -135,9 +153,20 @@ class Arena:
         buttons = [gr.Button(interactive=showing is not None) for _ in _BUTTONS]
         if showing is None:
             return rater, rater, "", fill("all_voted"), status, *buttons
-        sides = [("Left", self.serve(showing.left.video)), ("Right", self.serve(showing.right.video))]
+        sides = [("Left", self.addresses[showing.left.video]), ("Right", self.addresses[showing.right.video])]
         clips = fill("duel", prompt=showing.duel.prompt, sides=sides)
         return rater, rater, showing.duel.duel_id, clips, status, *buttons
+
+    def _can_show(self, duel: Duel) -> bool:
+        """Serve the videos of a duel; say why where one cannot be."""
+        try:
+            for video in (duel.a.video, duel.b.video):
+                if video not in self.addresses:
+                    self.addresses[video] = self.serve(video)
+        except (OSError, ValueError) as error:
+            logger.warning("A pair of %r is left out: %s.", duel.prompt, error)
+            return False
+        return True
 
     def serve(self, video: Path) -> str:
         """Put a video where it is served, under a name that tells nothing of where it comes from.
@@ -146,12 +175,12 @@ class Arena:
             video (`Path`): The file.
 
         Returns:
-            `str`: its address, relative to the page.
+            `str`: its address, relative to the page. A video that cannot be decoded is a `ValueError`.
         """
         facts = video.stat()
         key = f"{video} {facts.st_size} {facts.st_mtime_ns}"  # a file that was replaced is another one
         name = hashlib.sha256(key.encode("utf-8")).hexdigest()[:24]
-        playable = video.suffix.lower() in _PLAYABLE
+        playable = is_playable(video)
         target = self.served / f"{name}{video.suffix.lower() if playable else '.mp4'}"
         if not target.is_file():
             self.served.mkdir(parents=True, exist_ok=True)
@@ -159,7 +188,7 @@ class Arena:
                 made = Path(unfinished, target.name)
                 shutil.copyfile(video, made) if playable else cut_clip(video, made, 0.0, float("inf"))
                 made.replace(target)
-        return f"gradio_api/file={target}"
+        return f"gradio_api/file={quote(str(target))}"
 
     def results(self) -> str:
         """Return the results as HTML: who wins, with intervals, and how far raters agree."""
@@ -191,6 +220,22 @@ class Arena:
             made = shutil.make_archive(str(Path(unfinished, "arena-votes")), "zip", Path(unfinished, "votes"))
             target = Path(made).replace(self.exports / "arena-votes.zip")
         return gr.File(str(target), visible=True), fill("exported", rows=rows, num_votes=len(votes))
+
+
+def is_playable(video: Path) -> bool:
+    """Tell whether browsers play a file as it is.
+
+    Args:
+        video (`Path`): The file.
+
+    Returns:
+        `bool`: `False` for a video that must be written anew. One that cannot be decoded is a `ValueError`.
+    """
+    read_frames(video, 1)  # says in words what is wrong with a file that is no video or cut short
+    with av.open(f"file:{video}", options={"format_whitelist": VIDEO_FORMATS}) as container:
+        stream = container.streams.video[0].codec_context
+        is_known = stream.codec.canonical_name in _PLAYABLE_CODECS and stream.pix_fmt == _PLAYABLE_PIXELS
+    return is_known and video.suffix.lower() in _PLAYABLE_ENDINGS
 
 
 def _chart(comparisons: list[ModelComparison]) -> str:

@@ -79,7 +79,7 @@ def make_comparison(reward: VideoRMReward, options: Options) -> Callable[[str, f
 
     @functools.cache
     def load() -> DiffusionPipeline:
-        pipe = DiffusionPipeline.from_pretrained(options.base)
+        pipe = DiffusionPipeline.from_pretrained(options.base, dtype=options.dtype)
         pipe.set_progress_bar_config(disable=True)
         pipe.to("cuda" if torch.cuda.is_available() else "cpu")
         load_lora(pipe, options.tuned)

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from options import Options
 
 from draftv_trainer import DRaFTVConfig, DRaFTVTrainer
 from draftv_trainer.cli.arguments import trained_settings
-from draftv_trainer.demo.miniature import PIPELINE_KWARGS, lora_config, tuning_arguments
+from draftv_trainer.demo.miniature import LORA_RANK, PIPELINE_KWARGS, UPDATES, lora_config, tuning_arguments
 from draftv_trainer.model_card import FACTS_NAME
 from draftv_trainer.variants import BASE, Variant, VideoSettings, sample_variants
 from videorm_hf.miniature.clips import render
@@ -29,7 +30,6 @@ from videorm_hf.videoprefer.working_folder import ITEMS_FILE
 
 logger = logging.getLogger(__name__)
 NUM_PROMPTS = 12
-TUNING_STEPS = 16
 FAULTS = ("wrong_direction", "wrong_color", "flicker")
 _SHOWN_SIDE = 128  # tiny clips are enlarged to this, so that H.264 keeps their colours
 _NOTE = (
@@ -52,7 +52,7 @@ def prepare(words: argparse.Namespace, data: Path) -> Options:
         FileNotFoundError: If the miniature is needed and its weights are not installed.
     """
     if words.base is not None:  # then there are a LoRA and pairs for it too
-        return Options(words.reward or str(VIDEORM_MINI), words.base, words.tuned, words.pairs, data)
+        return Options(words.reward or str(VIDEORM_MINI), words.base, words.tuned, words.pairs, data, words.dtype)
     for folder in (VIDEORM_MINI, T2V_MINI):
         if not folder.is_dir():
             raise FileNotFoundError(
@@ -67,6 +67,7 @@ def prepare(words: argparse.Namespace, data: Path) -> Options:
         tuned=tuned,
         pairs=words.pairs or sample_pairs(tuned, prompts, data / "pairs" / fingerprint(T2V_MINI, tuned)),
         data=data,
+        dtype=words.dtype,
         prompts=tuple(prompts),
         example_clips=draw_examples(data / "examples"),
         note=_NOTE.format(*prompts[:2]),
@@ -74,15 +75,16 @@ def prepare(words: argparse.Namespace, data: Path) -> Options:
 
 
 def fingerprint(*folders: Path) -> str:
-    """Name what folders hold, so that what was made from other weights is not taken for it.
+    """Name what folders hold and what is done with it, so that what was made otherwise is not taken for it.
 
     Args:
         folders (`Path`): Folders of weights.
 
     Returns:
-        `str`: the same for the same files.
+        `str`: the same for the same weights and recipe.
     """
-    digest = hashlib.sha256()
+    recipe = [tuning_arguments(UPDATES), PIPELINE_KWARGS, LORA_RANK, NUM_PROMPTS]
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode("utf-8"))
     for folder in folders:
         for path in sorted(folder.rglob("*.safetensors")):
             digest.update(path.read_bytes())
@@ -143,12 +145,11 @@ def tune_lora(folder: Path) -> Path:
     """
     if (folder / FACTS_NAME).is_file():  # what the trainer writes last
         return folder
-    logger.info("First start: tuning a LoRA for %d steps.", TUNING_STEPS)
+    logger.info("First start: tuning a LoRA for %d steps.", UPDATES)
     config = DRaFTVConfig(
-        **tuning_arguments(TUNING_STEPS),
+        **tuning_arguments(UPDATES),
         output_dir=str(folder),
         per_device_train_batch_size=2,
-        backprop="all",
         pipeline_kwargs=PIPELINE_KWARGS,
         seed=0,
         save_strategy="no",
@@ -158,7 +159,7 @@ def tune_lora(folder: Path) -> Path:
         model=DiffusionPipeline.from_pretrained(T2V_MINI),
         reward_funcs=VideoRMReward.from_pretrained(VIDEORM_MINI),
         args=config,
-        train_dataset=miniature_prompts("train", 2 * TUNING_STEPS),
+        train_dataset=miniature_prompts("train", 2 * UPDATES),
         peft_config=lora_config(),
     )
     trainer.train()

@@ -25,6 +25,7 @@ from draftv_trainer.demo.miniature import (
     NUM_INFERENCE_STEPS,
     PIPELINE_KWARGS,
     SIZE,
+    UPDATES,
     lora_config,
     tuning_arguments,
 )
@@ -66,7 +67,7 @@ class Scale:
         inference_steps (`int`): Sampling steps.
     """
 
-    train_steps: int = 60
+    train_steps: int = UPDATES
     guard_steps: int = 10
     num_train_prompts: int = 240
     num_guard_prompts: int = 12
@@ -219,7 +220,6 @@ def tune(reward: VideoRMReward, scale: Scale, output: Path) -> DRaFTVTrainer:
         output_dir=str(output / "lora"),
         per_device_train_batch_size=2,  # two by two, to stay within a laptop's memory
         gradient_accumulation_steps=2,
-        num_backprop_steps=1,
         pipeline_kwargs=PIPELINE_KWARGS,
         guard_steps=scale.guard_steps,
         monitor_motion=False,  # the judge alone is asked

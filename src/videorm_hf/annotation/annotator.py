@@ -6,6 +6,8 @@ Wu et al. 2024 (NeurIPS), Sec. 3.1: one call per video and dimension, a rating f
 import asyncio
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ class Forecast:
     Args:
         num_calls (`int`): Calls that would be sent.
         num_before (`int`): Calls that have a record and would not be.
+        num_failed_before (`int`): Those among them whose record has no rating or verdict.
         input_tokens (`float`): Expected, of all requests.
         max_output_tokens (`int`): Upper bound, of all replies.
         max_cost (`float`, *optional*): Upper bound by the prices given; `None` without prices.
@@ -34,6 +37,7 @@ class Forecast:
 
     num_calls: int
     num_before: int
+    num_failed_before: int
     input_tokens: float
     max_output_tokens: int
     max_cost: float | None
@@ -85,7 +89,8 @@ class VideoAnnotator:
             tokens += spending.expected_input(text_length(messages), images)
         replies = plan.num_open * self.options.max_tokens
         cost = self.options.cost(tokens, replies) if self.options.has_prices else None
-        return Forecast(plan.num_open, len(plan.done), tokens, replies, cost, spending.num_counted > 0)
+        is_measured = spending.num_counted > 0
+        return Forecast(plan.num_open, len(plan.done), plan.num_failed, tokens, replies, cost, is_measured)
 
     def run(
         self,
@@ -99,6 +104,7 @@ class VideoAnnotator:
         """Ask everything that has no record yet.
 
         An interrupt (Ctrl-C) ends the run once the calls under way are written down, a second one ends it at once.
+        Where an event loop runs already, as in a notebook, the run has a thread and a loop of its own.
 
         Args:
             items (`Sequence[Item]`): Prompts with their videos.
@@ -124,7 +130,7 @@ class VideoAnnotator:
             spending = Spending(self.options)
             plan = self._plan(items, output, spending, retry_failures)
             run = Run(self.options, plan, Path(folder), journal, spending)
-            return asyncio.run(run.execute(progress))
+            return _execute_in_a_thread(run, progress) if _is_in_a_loop() else asyncio.run(run.execute(progress))
 
     def _plan(self, items: Sequence[Item], output: Path, spending: Spending, retry_failures: bool) -> Plan:
         """Compare what the data set needs with what the journal holds."""
@@ -141,4 +147,28 @@ class VideoAnnotator:
                 spending.count(record, spending.expected_input(0, num_images))
         done = frozenset(key for key, failed in has_failed.items() if not (failed and retry_failures))
         num_calls = sum(len(group) for group in plan_calls(items, self.rubrics, is_pairwise))
-        return Plan(items, self.rubrics, is_pairwise, done, num_calls - len(done))
+        num_failed = sum(has_failed[key] for key in done)
+        return Plan(items, self.rubrics, is_pairwise, done, num_calls - len(done), num_failed)
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _execute_in_a_thread(run: Run, progress: bool) -> AnnotationSummary:
+    """Execute a run beside this thread's loop; interrupts, which come to this thread, are passed on."""
+    # In this order: the thread is waited for, whatever happens, before its loop and the journal are closed.
+    with closing(asyncio.new_event_loop()) as loop, ThreadPoolExecutor(1, thread_name_prefix="annotator") as thread:
+        task = loop.create_task(run.execute(progress))
+        finished = thread.submit(loop.run_until_complete, task)
+        try:
+            return finished.result()
+        except KeyboardInterrupt:
+            loop.call_soon_threadsafe(run.stop, "interrupted")
+            return finished.result()
+        finally:
+            loop.call_soon_threadsafe(task.cancel)  # does nothing unless a second interrupt leads here

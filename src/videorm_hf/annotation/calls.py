@@ -69,6 +69,7 @@ class Plan:
         is_pairwise (`bool`): Whether two videos are asked about.
         done (`frozenset`): Keys of the calls that have a record which stands.
         num_open (`int`): How many are to be asked.
+        num_failed (`int`): How many of `done` have failed and are not asked again.
     """
 
     items: Sequence[Item]
@@ -76,6 +77,7 @@ class Plan:
     is_pairwise: bool
     done: frozenset[Key]
     num_open: int
+    num_failed: int
 
     def groups(self) -> Iterator[list[Call]]:
         """List the open calls, those about the same videos together."""
@@ -135,6 +137,11 @@ def check_same_judge(record: Record, call: Call, options: AnnotationOptions, pat
     Raises:
         JournalError: If they differ.
     """
+    if record.get("judge") is None:
+        raise JournalError(
+            f"{path} holds ratings without a judge, such as people's: {options.model} would not be asked about these "
+            "videos. Name another output for this run."
+        )
     now = identity(call, options)
     changed = [name for name in now if name in record and record[name] != now[name]]
     if changed:

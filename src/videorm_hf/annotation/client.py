@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _NO_KEY = "none"
+_SHORTEST_SECRET = 8  # characters; a shorter key is a placeholder, and replies may hold the same letters by chance
 # The whole run is misconfigured: no other call would fare better.
 _FATAL = {401: "refused the key", 403: "refused access", 404: "does not know the model or the address"}
 
@@ -167,9 +168,12 @@ class ChatClient:
             raise ValueError(f"{type(error).__name__}: {error}") from None
 
     async def _wait_for_turn(self, expected_tokens: float) -> None:
-        await self._pause(max(self._requests.reserve(), self._tokens.reserve(expected_tokens)))
-        while (rest := self._wait_until - time.monotonic()) > 0:
-            await self._pause(rest)
+        while True:
+            while (rest := self._wait_until - time.monotonic()) > 0:
+                await self._pause(rest)
+            await self._pause(max(self._requests.reserve(), self._tokens.reserve(expected_tokens)))
+            if self._wait_until <= time.monotonic():
+                break  # else a server asked to wait meanwhile: a moment that passes so is taken anew
         if self._stopping.is_set():
             raise StoppedError
 
@@ -215,7 +219,7 @@ class ChatClient:
         """Return text that can be written down: valid Unicode, and without the key."""
         if text is None:
             return None
-        text = text if self._key == _NO_KEY else text.replace(self._key, "[key]")
+        text = text.replace(self._key, "[key]") if len(self._key) >= _SHORTEST_SECRET else text
         return text.encode(errors="replace").decode()
 
 

@@ -118,16 +118,19 @@ def _parse(line: bytes) -> Record | None:
 
 
 def _mend(path: Path) -> None:
-    """End the last line, or drop it if it was torn."""
+    """End the last line, or drop it if it was torn; a file that is no journal is left as it is."""
     if not path.exists():
         return
     with path.open("rb+") as file:
+        first = file.readline()
         size = file.seek(0, os.SEEK_END)
         start = _start_of_last_line(file, size)
         file.seek(start)
         line = file.read()
         if not line:
             return
+        if _parse(first) is None and not (start == 0 and b'{"'.startswith(line[:2])):  # nor a first record, torn
+            raise JournalError(f"{path} is no journal; name another output.")
         if _parse(line) is not None:
             file.write(b"\n")
             return

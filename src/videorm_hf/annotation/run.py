@@ -32,6 +32,7 @@ from videorm_hf.videoprefer.items import Candidate
 logger = logging.getLogger(__name__)
 
 _LEAST_FREE_BYTES = 16 * 2**20
+_DECODE_SECONDS = 120.0  # videos shown together that take longer are unreadable
 
 
 @dataclass
@@ -41,6 +42,7 @@ class AnnotationSummary:
     Args:
         num_calls (`int`): Calls that the data set needs.
         num_before (`int`): Calls that had a record when the run began and were not asked.
+        num_failed_before (`int`): Those among them whose record has no rating or verdict.
         num_answered (`int`): Calls of this run with a rating or verdict.
         failures (`Counter`): Calls of this run without, by reason.
         first_failure (`str`, *optional*): The first of them: its reason, and what was replied or went wrong.
@@ -63,6 +65,7 @@ class AnnotationSummary:
     seconds: float = 0.0
     stopped: str | None = None
     first_failure: str | None = None
+    num_failed_before: int = 0
 
     @property
     def num_left(self) -> int:
@@ -85,7 +88,8 @@ class Run:
         self, options: AnnotationOptions, plan: Plan, folder: Path, journal: Journal, spending: Spending
     ) -> None:
         self.options, self.plan, self.folder, self.journal, self.spending = options, plan, folder, journal, spending
-        self.summary = AnnotationSummary(plan.num_open + len(plan.done), len(plan.done))
+        num_before = len(plan.done)
+        self.summary = AnnotationSummary(plan.num_open + num_before, num_before, num_failed_before=plan.num_failed)
         self.form: Form = "text" if options.response_format == "text" else "json_schema"
         self.failures_in_a_row = 0
         self.decoded: deque[asyncio.Future[Any]] = deque()
@@ -140,7 +144,7 @@ class Run:
         )
         groups, same = itertools.tee(self.plan.groups())  # apart by the videos that are decoded ahead
         videos = ([str(self.folder / candidate.video) for candidate in _shown(group).values()] for group in same)
-        decoded: Any = decode_ahead(decode, videos, self.options.num_workers)
+        decoded: Any = decode_ahead(decode, videos, self.options.num_workers, _DECODE_SECONDS)
         with closing(decoded):
             yield from zip(groups, decoded, strict=True)
 

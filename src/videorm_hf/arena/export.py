@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +20,7 @@ from videorm_hf.videoprefer.layouts import ParquetTable
 from videorm_hf.videoprefer.pairs import PreferencePair
 
 VOTES_FILE = "votes.jsonl"
+_CARD_FILE = "README.md"
 
 
 def export_votes(
@@ -35,7 +37,8 @@ def export_votes(
     Args:
         votes (`Sequence[Vote]`): Of a store.
         duels (`Mapping[str, Duel]`): By `duel_id`.
-        output (`str` or `os.PathLike`): The folder, replaced if it exists.
+        output (`str` or `os.PathLike`):
+            The folder. An earlier export is replaced; it may be empty, and hold nothing else.
         ties (`"drop"` or `"keep"`, defaults to `"drop"`): What becomes of duels without a winner.
 
     Returns:
@@ -43,23 +46,36 @@ def export_votes(
 
     Raises:
         ValueError: If there is not one row to write.
+        FileExistsError: If the output exists and is neither empty nor an earlier export of votes.
     """
     output = Path(output)
+    if not _may_be_replaced(output):
+        raise FileExistsError(f"{output} is not an export of votes, and is not replaced: name another folder.")
     pairs = list(_pairs(votes, duels, ties))
     if not pairs:
         raise ValueError(f"{len(votes)} votes give no pair of which one video is preferred: vote on more.")
-    unfinished = output.with_name(output.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    table = ParquetTable(unfinished / PREFERENCE / "train", preference_features())
-    for pair in pairs:
-        size = sum(path.stat().st_size for path in (pair.chosen, pair.rejected))
-        table.write(preference_row(pair, _cell), size)
-    table.close()
-    write_lines(_vote_rows(votes, duels), unfinished / VOTES_FILE)
-    _card(len(pairs), votes).save(unfinished / "README.md")
-    shutil.rmtree(output, ignore_errors=True)
-    os.replace(unfinished, output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".votes-", dir=output.parent) as folder:
+        unfinished = Path(folder, "votes")
+        table = ParquetTable(unfinished / PREFERENCE / "train", preference_features())
+        for pair in pairs:
+            size = sum(path.stat().st_size for path in (pair.chosen, pair.rejected))
+            table.write(preference_row(pair, _cell), size)
+        table.close()
+        write_lines(_vote_rows(votes, duels), unfinished / VOTES_FILE)
+        _card(len(pairs), votes).save(unfinished / _CARD_FILE)
+        if output.exists():
+            shutil.rmtree(output)
+        os.replace(unfinished, output)
     return len(pairs)
+
+
+def _may_be_replaced(output: Path) -> bool:
+    """Tell whether there is nothing, an empty folder, or what [`export_votes`] writes and nothing beside it."""
+    if not output.is_dir():
+        return not output.exists()
+    names = {path.name for path in output.iterdir()}
+    return not names or {VOTES_FILE} <= names <= {VOTES_FILE, _CARD_FILE, PREFERENCE}
 
 
 def _pairs(

@@ -2,13 +2,13 @@
 
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from urllib.parse import quote
 
 from videorm_hf.benchmarks.benchmark import Benchmark
 from videorm_hf.evaluation.evaluator import DEFAULT_BOOTSTRAP, Bootstrap, judge_dimension, judge_models
@@ -200,7 +200,7 @@ def score_benchmark(
         return RewardScores(name, {"reward": spec}, {key: values[key] for key in candidates if key in values})
     reward = load_reward(spec)
     store_settings = reward_settings(reward, spec, frames_for(reward, settings.num_frames))
-    store = ScoreStore(Path(output) / "scores" / f"{_file_name(name)}.jsonl", store_settings)
+    store = ScoreStore(Path(output) / "scores" / f"{quote(name, safe='')}.jsonl", store_settings)
     plans = altered_requests(candidates.values(), seed) if robustness else {}
     wanted = [*candidates.values(), *(altered for plan in plans.values() for altered in plan.values())]
     found = score_requests(reward, wanted, store, settings)
@@ -244,7 +244,3 @@ def _short_name(spec: str) -> str:
     if not colon or os.path.exists(spec):
         return Path(spec).name
     return f"{kind}:{Path(source).name}"
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name).strip("_.")

@@ -76,13 +76,14 @@ def annotate(
         return
     summary = annotator.run(items, root or Path(), output, retry_failures=retry_failures)
     _show(summary, options, output)
-    if summary.num_left or summary.failures:
+    if summary.num_left or summary.failures or summary.num_failed_before:
         raise typer.Exit(1)
 
 
 def _show_forecast(forecast: "Forecast") -> None:
     source = "as earlier calls had" if forecast.is_measured else "by rule of thumb"
-    typer.echo(f"calls: {forecast.num_calls} ({forecast.num_before} more have a record)")
+    failed = _failed_before(forecast.num_failed_before)
+    typer.echo(f"calls: {forecast.num_calls} ({forecast.num_before} more have a record{failed})")
     typer.echo(f"tokens of requests: about {forecast.input_tokens:.0f} ({source})")
     typer.echo(f"tokens of replies: at most {forecast.max_output_tokens}")
     if forecast.max_cost is None:
@@ -91,11 +92,15 @@ def _show_forecast(forecast: "Forecast") -> None:
         typer.echo(f"cost: at most about {forecast.max_cost:.4g}")
 
 
+def _failed_before(number: int) -> str:
+    return f", {number} of them of a failure (--retry-failures asks them again)" if number else ""
+
+
 def _show(summary: "AnnotationSummary", options: "AnnotationOptions", output: Path) -> None:
     rate = summary.num_answered / summary.seconds if summary.seconds else 0.0
     parts: list[Any] = [
         f"{summary.num_answered} answered in {summary.seconds:.0f} s ({rate:.2f}/s)",
-        f"{summary.num_before} had a record",
+        f"{summary.num_before} had a record{_failed_before(summary.num_failed_before)}",
         f"{summary.num_retries} sent again",
     ]
     if summary.failures:

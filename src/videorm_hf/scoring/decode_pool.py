@@ -8,12 +8,13 @@ import itertools
 import multiprocessing
 import os
 import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,12 @@ Decoded = np.ndarray | VideoDecodingError
 Decode = Callable[[Any], np.ndarray]
 
 _MAX_DEFAULT_WORKERS = 8
+
+
+class _Mistake(NamedTuple):
+    """An error of the program in a decoding process."""
+
+    trace: str
 
 
 def default_num_workers() -> int:
@@ -42,8 +49,10 @@ def decode_ahead(
         num_workers (`int`): Number of processes; 0 decodes in this one, without protection against crashes.
         timeout (`float`, *optional*): Seconds that one video may take in a worker process.
         ahead (`int`, defaults to 16): Bound on the videos in work or waiting to be taken.
+
     Returns:
-        `Iterator`: for each video its array, or the [`VideoDecodingError`] that says why there is none.
+        `Iterator`: for each video its array, or the [`VideoDecodingError`] that says why there is none. What no
+        video's content can cause is raised; from a process as a `RuntimeError` with the process's own traceback.
     """
     if num_workers == 0:
         yield from (_attempt(decode, video) for video in videos)
@@ -117,10 +126,13 @@ class _Worker:
             if not self.connection.poll(self.timeout):
                 self._kill()
                 return VideoDecodingError("timeout", f"decoding took longer than {self.timeout:g} s")
-            return self.connection.recv()
+            result = self.connection.recv()
         except (EOFError, OSError):
             code = self._kill()
             return VideoDecodingError("decoder_crashed", f"the decoding process died with exit code {code}")
+        if isinstance(result, _Mistake):
+            raise RuntimeError(f"Decoding failed, and not by the video's fault:\n{result.trace}")
+        return result
 
     def stop(self) -> None:
         """Interrupt the process, which may be at work, for good."""
@@ -171,4 +183,8 @@ def _serve(connection: Connection, decode: Decode) -> None:
             video = connection.recv()
         except EOFError:
             return
-        connection.send(_attempt(decode, video))
+        try:
+            result: Decoded | _Mistake = _attempt(decode, video)
+        except Exception:  # noqa: BLE001 (the parent raises it)
+            result = _Mistake(traceback.format_exc())
+        connection.send(result)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from videorm_hf.models.videorm.video_decoding_videorm import upright
+from videorm_hf.models.videorm.video_decoding_videorm import VIDEO_FORMATS, upright
 
 
 def write_video(frames_TCHW: torch.Tensor, path: str | os.PathLike[str], fps: int = 8, scale: int = 1) -> Path:
@@ -75,7 +75,9 @@ def cut_clip(source: str | os.PathLike[str], target: str | os.PathLike[str], sta
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.stem}.unfinished.mp4")
     try:
-        with av.open(os.fspath(source)) as video, av.open(unfinished, "w") as clip:
+        # The prefix keeps a colon in a file name from being read as a protocol.
+        video = av.open(f"file:{os.fspath(source)}", options={"format_whitelist": VIDEO_FORMATS})
+        with video, av.open(unfinished, "w") as clip:
             num_frames = _copy_frames(video, clip, start, end)
     except (av.FFmpegError, IndexError) as error:
         unfinished.unlink(missing_ok=True)

@@ -149,7 +149,13 @@ def read_frames(source: str | os.PathLike[str] | bytes | BinaryIO, num_frames: i
 
 # --- Opening -------------------------------------------------------------------------------------------------------
 
-_NOT_VIDEO_FORMATS = ("image2", "tty", "hls", "dash", "concat", "ico")  # stills, text and playlists that FFmpeg opens
+# Stills, text and playlists; these FFmpeg must not even open, for it would open the files that they name.
+_NOT_VIDEO_FORMATS = ("image2", "tty", "hls", "dash", "concat", "imf", "ico")
+VIDEO_FORMATS = ",".join(
+    name
+    for name in sorted(av.formats_available if av is not None else ())
+    if name not in _NOT_VIDEO_FORMATS and not name.endswith("_pipe")
+)
 
 
 def _checked_source(source: str | os.PathLike[str] | bytes | BinaryIO) -> str | BinaryIO:
@@ -188,15 +194,13 @@ def _opened(target: str | BinaryIO) -> Iterator[tuple[Any, Any]]:
         target.seek(0)
     try:
         # The prefix keeps a colon in a file name from being read as a protocol.
-        container = av.open(f"file:{target}" if isinstance(target, str) else target)
+        where = f"file:{target}" if isinstance(target, str) else target
+        container = av.open(where, options={"format_whitelist": VIDEO_FORMATS})
     except av.EOFError as error:
         raise VideoDecodingError("no_frames", f"{name} holds nothing but a header") from error
     except (av.FFmpegError, ValueError) as error:
         raise VideoDecodingError("not_a_video", f"{name} is not a video FFmpeg can open: {error}") from error
     with container:
-        formats = container.format.name.split(",")
-        if any(f in _NOT_VIDEO_FORMATS or f.endswith("_pipe") for f in formats):
-            raise VideoDecodingError("not_a_video", f"{name} is not a video (FFmpeg reads it as {formats[0]!r})")
         cover = av.stream.Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & cover]
         if not container.streams:
