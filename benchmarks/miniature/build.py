@@ -252,6 +252,8 @@ def _item_rows(reward: Reward, items: list[Item]) -> dict[str, Any]:
     rows = {}
     for dimension in ("mean", "prompt_following", "video_quality"):
         pairs = [pair for item in items for pair in make_preference_pairs(item, dimension)]
+        if not pairs:  # clips of a generator that was hardly trained may all be tied
+            continue
         better = [scores[pair.item_id, pair.chosen_id] for pair in pairs]
         worse = [scores[pair.item_id, pair.rejected_id] for pair in pairs]
         rows[dimension.replace("_", " ")] = _accuracy(better, worse, [pair.item_id for pair in pairs])
