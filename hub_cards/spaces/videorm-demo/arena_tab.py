@@ -232,7 +232,7 @@ def is_playable(video: Path) -> bool:
         `bool`: `False` for a video that must be written anew. One that cannot be decoded is a `ValueError`.
     """
     read_frames(video, 1)  # says in words what is wrong with a file that is no video or cut short
-    with av.open(f"file:{video}", options={"format_whitelist": VIDEO_FORMATS}) as container:
+    with av.open(f"file:{video}", container_options={"format_whitelist": VIDEO_FORMATS}) as container:
         stream = container.streams.video[0].codec_context
         is_known = stream.codec.canonical_name in _PLAYABLE_CODECS and stream.pix_fmt == _PLAYABLE_PIXELS
     return is_known and video.suffix.lower() in _PLAYABLE_ENDINGS

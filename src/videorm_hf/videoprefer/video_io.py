@@ -76,7 +76,7 @@ def cut_clip(source: str | os.PathLike[str], target: str | os.PathLike[str], sta
     unfinished = target.with_name(f"{target.stem}.unfinished.mp4")
     try:
         # The prefix keeps a colon in a file name from being read as a protocol.
-        video = av.open(f"file:{os.fspath(source)}", options={"format_whitelist": VIDEO_FORMATS})
+        video = av.open(f"file:{os.fspath(source)}", container_options={"format_whitelist": VIDEO_FORMATS})
         with video, av.open(unfinished, "w") as clip:
             num_frames = _copy_frames(video, clip, start, end)
     except (av.FFmpegError, IndexError) as error:

@@ -195,7 +195,7 @@ def _opened(target: str | BinaryIO) -> Iterator[tuple[Any, Any]]:
     try:
         # The prefix keeps a colon in a file name from being read as a protocol.
         where = f"file:{target}" if isinstance(target, str) else target
-        container = av.open(where, options={"format_whitelist": VIDEO_FORMATS})
+        container = av.open(where, container_options={"format_whitelist": VIDEO_FORMATS})
     except av.EOFError as error:
         raise VideoDecodingError("no_frames", f"{name} holds nothing but a header") from error
     except (av.FFmpegError, ValueError) as error:
