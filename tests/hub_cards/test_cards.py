@@ -1,13 +1,14 @@
 """The cards say what the results say, their metadata are what the Hub reads, and slips are found."""
 
 import dataclasses
+import inspect
 import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
-from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub import DatasetCard, ModelCard, RepoCard
 
 from draftv_trainer.cli import train
 from hub_cards import cards, tables
@@ -17,6 +18,10 @@ from videorm_hf.cli.yaml_options import parse_options
 from videorm_hf.videoprefer.model_pool import read_pool
 
 REPOSITORIES = {repository.name: repository for repository in cards.REPOSITORIES}
+# Before huggingface_hub 2 the validator asks huggingface.co, whatever the endpoint.
+needs_endpoint = pytest.mark.skipif(
+    "ENDPOINT" not in inspect.getsource(RepoCard.validate), reason="this validator cannot be sent to another address"
+)
 ALL = pytest.mark.parametrize("repository", cards.REPOSITORIES, ids=lambda repository: repository.name)
 # Names and the interval's confidence, which are no figures of ours.
 NAMES = re.compile(r"CC BY-NC 4\.0|Apache-2\.0|HPS v2\.\d( and v2\.\d)?|95 %")
@@ -95,6 +100,7 @@ def test_metadata_that_cannot_be_read_are_errors(name: str, metadata: str, tmp_p
         cards.find_problems(changed)
 
 
+@needs_endpoint
 def test_the_hub_is_asked(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
     assert cards.ask_the_hub(REPOSITORIES["videoprefer"]) == [] and hub.validated == ["dataset"]
@@ -103,6 +109,7 @@ def test_the_hub_is_asked(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> No
     assert hub.objection in problem and hub.validated == ["dataset", "model"]
 
 
+@needs_endpoint
 def test_without_a_hub_the_rest_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
