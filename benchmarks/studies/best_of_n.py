@@ -1,6 +1,5 @@
 """Best-of-n: how good is the clip that a reward chooses out of n samples (Wu et al. 2024, NeurIPS, Sec. 4)?"""
 
-import itertools
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,19 +71,16 @@ def run(settings: Settings, work: Work) -> Json:
 
 def _gains(items: list[Item], dimension: str, scores: Scores, ns: tuple[int, ...], bootstrap: Bootstrap) -> list[Json]:
     """Return by how much VIDEORM's win rate rises from each n to the next, with an interval of the difference."""
-    wins = {
-        n: np.array([
-            choice_probabilities([scores[item.item_id, name] for name in ratings], n) @ win_rates([*ratings.values()])
-            for item in items
-            for ratings in (human_ratings(item, dimension),)
-        ])
-        for n in ns
-    }  # fmt: skip
+    wins: list[list[float]] = []  # of each prompt, for each n
+    for item in items:
+        ratings = human_ratings(item, dimension)
+        own = [scores[item.item_id, name] for name in ratings]
+        rates = win_rates(list(ratings.values()))
+        wins.append([float(choice_probabilities(own, n) @ rates) for n in ns])
     prompts = [item.prompt for item in items]
-    rises = {n: wins[n] - wins[before] for before, n in itertools.pairwise(ns)}
     return [
         {"n": n, "value": float(rise.mean()), "interval": bootstrap.interval(rise, prompts)}
-        for n, rise in rises.items()
+        for n, rise in zip(ns[1:], np.diff(wins, axis=1).T, strict=True)
     ]
 
 
