@@ -148,10 +148,8 @@ def tune(tuning: Tuning, work: Work, watched: Watched | None = None, save_steps:
         trainer.add_callback(Watcher(trainer, watched, tuning, work, folder / "curve.json"))
     trainer.train(resume_from_checkpoint=CHECKPOINT.last_complete(folder))
     trainer.save_model()
-    log = trainer.state.log_history
-    history = [row for row in log if "reward" in row or any("monitor" in key for key in row)]
-    kept_steps = [row["guard_kept_step"] for row in log if "guard_kept_step" in row]
-    facts = {"global_step": trainer.state.global_step, "guard_kept_step": kept_steps[0] if kept_steps else None}
+    history = [row for row in trainer.state.log_history if "reward" in row or any("monitor" in key for key in row)]
+    facts = {"global_step": trainer.state.global_step, "guard_kept_step": trainer.guard_kept_step}
     write_json(folder / "log.json", {**facts, "history": history})
     return folder
 

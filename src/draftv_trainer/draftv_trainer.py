@@ -178,6 +178,11 @@ class DRaFTVTrainer(ResumableTrainer):
             raise ValueError("sample_steps and guard_steps need prompts: got no dataset. Set sample_prompts.")
         return FixedPrompts(**collate_prompts([dataset[i] for i in range(min(NUM_FIXED_PROMPTS, len(dataset)))]))
 
+    @property
+    def guard_kept_step(self) -> int | None:
+        """Step of the LoRA that the guard put back when it stopped the run; `None` where it did not."""
+        return next((row["guard_kept_step"] for row in self.state.log_history if "guard_kept_step" in row), None)
+
     def published_weights(self) -> AbstractContextManager[None]:
         """Put the weights that are evaluated, sampled from and saved into the LoRA's place within a context.
 

@@ -123,7 +123,7 @@ def test_every_public_name_is_in_the_reference(package: str) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_json_block_can_be_read(document: Path) -> None:
     for block in JSON_BLOCK.findall(document.read_text(encoding="utf-8")):
-        json.loads(block)
+        assert json.loads(block), block
 
 
 def test_the_documented_pool_can_be_read(tmp_path: Path) -> None:

@@ -96,10 +96,12 @@ def test_a_stopped_run_ends_with_the_last_weights_that_no_monitor_spoke_against(
     saving |= {"load_best_model_at_end": True}
     stopped = run(tmp_path, redness, sound_three_times, guard_steps=1, **settings, **saving)
     assert stopped.state.global_step == 3 and logged(stopped, "guard_kept_step") == {3: 2}
+    assert stopped.guard_kept_step == 2
     assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
     stopped.save_model()
     assert json.loads((tmp_path / FACTS_NAME).read_text())["training"]["guard_kept_step"] == 2
     until_then = run(tmp_path, redness, **settings, guard_steps=None, max_steps=2)
+    assert until_then.guard_kept_step is None
     weights = lora_weights(until_then.pipe)
     assert all(torch.equal(weight, weights[name]) for name, weight in lora_weights(stopped.pipe).items())
 

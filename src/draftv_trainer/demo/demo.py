@@ -132,11 +132,10 @@ def run_demo(output: Path, scale: Scale | None = None) -> dict[str, RewardCompar
         for number, prompt in enumerate(test_prompts[: scale.num_shown])
     ]
     draw_curves(trainer.state.log_history, output)
-    kept_steps = [row["guard_kept_step"] for row in trainer.state.log_history if "guard_kept_step" in row]
     facts = {
         "seconds": round(time.monotonic() - begin),
         "train_steps": trainer.state.global_step,
-        "guard_kept_step": kept_steps[0] if kept_steps else None,
+        "guard_kept_step": trainer.guard_kept_step,
         "trained_weights": sum(p.numel() for p in trainer.pipe.transformer.parameters() if p.requires_grad),
         "frozen_weights": sum(p.numel() for p in trainer.pipe.transformer.parameters() if not p.requires_grad),
         **asdict(scale),
