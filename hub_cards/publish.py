@@ -20,8 +20,8 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
-from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HTTPError, RepositoryNotFoundError
 
 from hub_cards.cards import (
     CLASSES,
@@ -32,11 +32,11 @@ from hub_cards.cards import (
     says_unreleased,
     with_release,
 )
-from videorm_hf.videoprefer.export import STATISTICS_FILE
+from videorm_hf.videoprefer.export import ROWS_OF_EXPORTS, STATISTICS_FILE
 
 # What a working copy may hold beside what is published, and what a training leaves at the top of its folder.
 _LEFT_OUT = (".*", "__pycache__", "*.pyc", "*.db", "*.sqlite*")
-_LEFT_OUT_AT_TOP = ("checkpoint-*", "training_args.bin", "features", "runs")
+_LEFT_OUT_AT_TOP = ("checkpoint-*", "training_args.bin", "_features", "runs")
 _SPACE_TEMPLATES = "templates"
 _RELEASED_SUFFIXES = (".safetensors", ".parquet", ".tar")
 
@@ -63,7 +63,7 @@ def main() -> None:
                 print(upload(repository, arguments.organisation, uploads, HfApi()), end="\n\n")
         if arguments.dry_run:
             print("Dry run: nothing was uploaded.")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPError) as error:  # the last without a network
         parser.exit(2, f"Error: {error}\n")
 
 
@@ -186,10 +186,21 @@ def upload(repository: Repository, organisation: str, uploads: list[CommitOperat
     repo_id = f"{organisation}/{repository.name}"
     sdk = "gradio" if repository.kind == "space" else None
     address = api.create_repo(repo_id, repo_type=repository.kind, space_sdk=sdk, exist_ok=True)
+    operations = [*uploads, *stale_rows(repo_id, uploads, api)] if repository.kind == "dataset" else uploads
     api.create_commit(
-        repo_id, uploads, commit_message=f"Publish {repository.name}", repo_type=repository.kind, num_threads=4
+        repo_id, operations, commit_message=f"Publish {repository.name}", repo_type=repository.kind, num_threads=4
     )
     return str(address)
+
+
+def stale_rows(repo_id: str, uploads: list[CommitOperationAdd], api: HfApi) -> list[CommitOperationDelete]:
+    """List the removals of rows that an earlier export left in a data set, which would be read with the new ones."""
+    stays = {one.path_in_repo for one in uploads}
+    return [
+        CommitOperationDelete(path)
+        for path in api.list_repo_files(repo_id, repo_type="dataset")
+        if path not in stays and any(fnmatchcase(path, pattern) for pattern in ROWS_OF_EXPORTS)
+    ]
 
 
 def _belongs(path: PurePath) -> bool:

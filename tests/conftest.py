@@ -1,12 +1,15 @@
 """Fixtures that every part of the suite shares."""
 
 import importlib.util
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 from tests.factories import tiny_videorm_folder
+from tests.hub_cards.hub_server import HubServer
 from tests.real_data import real_data
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -34,3 +37,12 @@ def real_clips() -> list[Path]:
 def shared_clips() -> list[Path]:
     """Generated and real clips that are not part of the project; tests that want them skip where they are absent."""
     return sorted(real_data("clips").glob("*/*.*"))
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    """A Hub of one's own."""
+    with HubServer() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()

@@ -1,12 +1,20 @@
 """Real classes at tiny sizes: what the tests build instead of downloading."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import CLIPTokenizer
 
 from videorm_hf import VideoRMConfig, VideoRMModel, VideoRMProcessor, VideoRMVideoProcessor
 from videorm_hf.models.open_clip_layout import clip_tokenizer
+
+
+@functools.cache
+def shared_tokenizer() -> CLIPTokenizer:
+    """CLIP's tokenizer, whose 49,408 tokens take their time: built once for all that only read it."""
+    return clip_tokenizer()
 
 
 def tiny_videorm_config(**overrides: Any) -> VideoRMConfig:
@@ -37,7 +45,7 @@ def tiny_videorm(seed: int = 0, open_gate: bool = False, **overrides: Any) -> Vi
 
 
 def tiny_processor() -> VideoRMProcessor:
-    return VideoRMProcessor(VideoRMVideoProcessor(), clip_tokenizer())
+    return VideoRMProcessor(VideoRMVideoProcessor(), shared_tokenizer())
 
 
 def tiny_videorm_folder(path: str | Path, **overrides: Any) -> Path:

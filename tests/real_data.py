@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-REAL_DATA = Path(os.environ.get("VIDEORM_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
-
 
 def real_data(name: str) -> Path:
     """Return a file or folder of the real data, or skip the test that asks."""
-    path = REAL_DATA / name
+    folder = os.environ.get("VIDEORM_TEST_DATA")
+    if not folder:
+        pytest.skip("needs real data: set VIDEORM_TEST_DATA (CONTRIBUTING.md)")
+    path = Path(folder) / name
     if not path.exists():
-        pytest.skip(f"needs real data: there is no {path}; set VIDEORM_TEST_DATA (CONTRIBUTING.md)")
+        pytest.skip(f"needs real data: VIDEORM_TEST_DATA holds no {name}, there is no {path} (CONTRIBUTING.md)")
     return path

@@ -27,7 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.miniature.generator import GeneratorSettings, build_generator, early_folder
+from benchmarks.miniature.generator import (
+    GeneratorSettings,
+    build_autoencoder,
+    build_generator,
+    build_text_encoder,
+    early_folder,
+)
 from benchmarks.miniature.preferences import make_items, make_rendered_items, shift_items
 from benchmarks.miniature.reward import build_image_reward, head_trainer, train_video_reward
 from benchmarks.miniature.softening import soften_head
@@ -113,12 +119,17 @@ def build(work: Path, settings: Settings) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     _check_settings(work, settings)
     parts = {
-        "t2v-mini": (build_generator, settings.generator),
+        "autoencoder": (build_autoencoder, settings.generator),
+        "text-encoder": (build_text_encoder, settings.generator),
         "image-reward": (build_image_reward, settings.image_reward_steps, settings.seed),
     }
     with ProcessPoolExecutor(2, get_context("spawn"), initializer=_one_thread) as pool, _one_thread_here():
+        # One process trains the generator all along; the other does all else meanwhile.
         futures = {name: pool.submit(_part, work / name, *part) for name, part in parts.items()}
-        log = {"image-reward": futures["image-reward"].result()}
+        log = {name: futures[name].result() for name in ("autoencoder", "text-encoder")}
+        of_generator = (settings.generator, work / "autoencoder", work / "text-encoder")
+        futures["t2v-mini"] = pool.submit(_part, work / "t2v-mini", build_generator, *of_generator)
+        log["image-reward"] = futures["image-reward"].result()
         sets: list[Future[list[Item]]] = []
         if not _facts(work / "temporal-head").exists():  # while the generator goes on training
             sets.append(pool.submit(_rendered_items, work, settings))

@@ -48,6 +48,7 @@ FAULT_SHARES = {
     "wrong_shape": 0.02,
 }
 STRENGTHS = (0.2, 0.6)
+_MADE = "made.pt"
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,8 @@ def encode_clips(vae: AutoencoderKL, clips: np.ndarray) -> torch.Tensor:
         `torch.Tensor` of shape `(num_clips, channels, num_frames, height, width)`.
     """
     latents = []
-    for start in tqdm(range(0, len(clips), 64), desc="latents", mininterval=10):
-        batch = clips[start : start + 64]
+    for start in tqdm(range(0, len(clips), 16), desc="latents", mininterval=10):
+        batch = clips[start : start + 16]
         means = vae.encode(pixels(batch.reshape(-1, *batch.shape[2:]))).latent_dist.mean
         latents.append(means.unflatten(0, (len(batch), -1)).permute(0, 2, 1, 3, 4)[:, :NUM_PICTURE_CHANNELS])
     motion = torch.from_numpy(np.stack([what_moves(frames_THWC) for frames_THWC in clips])).float()
@@ -367,11 +368,11 @@ def encode_prompts(pipe: LattePipeline, prompts: list[str], pad: bool) -> torch.
     return embeds * tokens.attention_mask[..., None]
 
 
-def build_generator(folder: Path, settings: GeneratorSettings) -> dict[str, object]:
-    """Train the pipeline and save it, the large parts in half precision; it loads in single precision.
+def build_autoencoder(folder: Path, settings: GeneratorSettings) -> dict[str, object]:
+    """Train the autoencoder and encode all clips.
 
     Args:
-        folder (`Path`): Where it is saved. What it is after `settings.early_step` steps is saved at [`early_folder`].
+        folder (`Path`): Where its weights, the latents and the prompts are kept.
         settings (`GeneratorSettings`): How long.
 
     Returns:
@@ -380,23 +381,69 @@ def build_generator(folder: Path, settings: GeneratorSettings) -> dict[str, obje
     rng = np.random.default_rng(settings.seed)
     drawn = [imperfect_clip(rng) for _ in range(settings.num_clips)]
     clips, prompts = np.stack([clip for clip, _ in drawn]), [prompt for _, prompt in drawn]
+    vae = build_pipeline(settings.seed).vae
+    error = train_autoencoder(vae, clips, settings)
+    logger.info("autoencoder: mean absolute error %.4f", error)
+    folder.mkdir(parents=True)
+    made = {"weights": vae.state_dict(), "latents": encode_clips(vae, clips), "prompts": prompts}
+    torch.save(made, folder / _MADE)
+    return {"mean_absolute_error": error}
+
+
+def build_text_encoder(folder: Path, settings: GeneratorSettings) -> dict[str, object]:
+    """Train the text encoder; see [`train_text_encoder`].
+
+    Args:
+        folder (`Path`): Where its weights are kept.
+        settings (`GeneratorSettings`): How long.
+
+    Returns:
+        `dict[str, object]`: facts of the run.
+    """
     pipe = build_pipeline(settings.seed)
-    begin = time.monotonic()
-    error = train_autoencoder(pipe.vae, clips, settings)
-    logger.info("autoencoder: mean absolute error %.4f, %.0f s", error, time.monotonic() - begin)
-    latents = encode_clips(pipe.vae, clips)
-    said = train_text_encoder(pipe, settings)
-    logger.info("text encoder: loss %.4f, %.0f s", said, time.monotonic() - begin)
-    losses = train_denoiser(pipe, latents, prompts, settings, lambda: _save_early(pipe, early_folder(folder)))
+    for _ in range(settings.autoencoder_steps):
+        # What the autoencoder's training draws: the heads begin as if it had come before, as with the shipped weights.
+        torch.randn(32, NUM_LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
+    loss = train_text_encoder(pipe, settings)
+    logger.info("text encoder: loss %.4f", loss)
+    folder.mkdir(parents=True)
+    gradients = {name: weight.grad for name, weight in pipe.text_encoder.named_parameters()}
+    torch.save({"weights": pipe.text_encoder.state_dict(), "gradients": gradients}, folder / _MADE)
+    return {"loss": loss}
+
+
+def build_generator(
+    folder: Path, settings: GeneratorSettings, autoencoder: Path, text_encoder: Path
+) -> dict[str, object]:
+    """Train the denoiser and save the pipeline, the large parts in half precision; it loads in single precision.
+
+    Args:
+        folder (`Path`): Where it is saved. What it is after `settings.early_step` steps is saved at [`early_folder`].
+        settings (`GeneratorSettings`): How long.
+        autoencoder (`Path`): Folder of [`build_autoencoder`].
+        text_encoder (`Path`): Folder of [`build_text_encoder`].
+
+    Returns:
+        `dict[str, object]`: facts of the run.
+    """
+    pipe = build_pipeline(settings.seed)
+    made = torch.load(autoencoder / _MADE, weights_only=True)
+    pipe.vae.load_state_dict(made["weights"])
+    pipe.vae.register_to_config(scaling_factor=1.0)  # as standardised
+    texts = torch.load(text_encoder / _MADE, weights_only=True)
+    pipe.text_encoder.load_state_dict(texts["weights"])
+    for name, weight in pipe.text_encoder.named_parameters():
+        weight.grad = texts["gradients"][name]  # those of its last step count in the denoiser's first
+    losses = train_denoiser(
+        pipe, made["latents"], made["prompts"], settings, lambda: _save_early(pipe, early_folder(folder))
+    )
     pipe.vae.half()
     pipe.transformer.half()  # transformers would load a text encoder saved so in half precision too
     pipe.save_pretrained(folder)
     parts = (pipe.vae, pipe.transformer, pipe.text_encoder)
     return {
         "num_parameters": sum(weight.numel() for part in parts for weight in part.parameters()),
-        "autoencoder_error": error,
         "denoiser_loss": losses,
-        "seconds": time.monotonic() - begin,
     }
 
 

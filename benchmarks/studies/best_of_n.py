@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.studies.image_reward import VIDEORM, load_rewards
+from benchmarks.studies.draftv import win_table
+from benchmarks.studies.image_reward import CLIP_LIKE, VIDEORM, load_clip_like, load_rewards
 from benchmarks.studies.study import Json, Study, Work, percent, percent_within, settings_of
+from benchmarks.studies.tuning import compare
 from benchmarks.studies.world import Sampling, held_out_prompts, load_generator, sample_clips, score_clips, truths_of
 from videorm_hf.evaluation.best_of_n import choice_probabilities, judge_best_of_n, people_choose, win_rates
 from videorm_hf.evaluation.evaluator import Bootstrap, Scores
@@ -27,6 +29,8 @@ class Settings:
         num_prompts (`int`): Prompts of the test split.
         ns (`tuple[int, ...]`): Out of how many is chosen; as many as the last are sampled.
         sampling (`Sampling`): How.
+        clip_steps (`int`): Training of the CLIP-like towers, in steps of 32 prompts.
+        num_picks (`int`): A reward's best clips of each prompt that are held against another reward's.
         num_resamples (`int`): Of the intervals.
         seed (`int`): Of prompts and noise.
     """
@@ -34,13 +38,16 @@ class Settings:
     num_prompts: int = 60
     ns: tuple[int, ...] = (1, 2, 4, 8, 16)
     sampling: Sampling = Sampling()
+    clip_steps: int = 2_000
+    num_picks: int = 3
     num_resamples: int = 1000
     seed: int = 0
 
 
 def run(settings: Settings, work: Work) -> Json:
     """Sample, judge, score and choose."""
-    chosen = {name: value for name, value in settings_of(settings).items() if name != "num_resamples"}
+    unused = ("num_resamples", "num_picks")
+    chosen = {name: value for name, value in settings_of(settings).items() if name not in unused}
     videos = work.cell("samples", chosen, lambda: _sample(settings, work))
     items = [
         Item(
@@ -66,7 +73,20 @@ def run(settings: Settings, work: Work) -> Json:
             found = judge_best_of_n(name, items, dimension, by_clip, settings.ns, bootstrap)
             rows += [{"dimension": dimension, **asdict(result)} for result in found]
         gains[dimension] = _gains(items, dimension, scores[VIDEORM], settings.ns, bootstrap)
-    return {"settings": settings_of(settings), "rows": rows, "gains": gains}
+    own = _picks(VIDEORM, videos, settings)
+    others = [name for name in videos["scores"] if name != VIDEORM]
+    picks = {name: compare(_picks(name, videos, settings), own) for name in others}
+    return {"settings": settings_of(settings), "rows": rows, "gains": gains, "videorm_over": picks}
+
+
+def _picks(reward: str, videos: Json, settings: Settings) -> Json:
+    """Return the truth about a reward's best clips of each prompt, the best first, as the comparison takes it."""
+    scores = np.reshape(videos["scores"][reward], (len(videos["prompts"]), -1))
+    best = np.argsort(-scores, axis=1, kind="stable")[:, : settings.num_picks]
+    rows = (best + scores.shape[1] * np.arange(len(best))[:, None]).ravel().tolist()
+    measured = {**videos["truths"], **videos["scores"]}
+    prompts = [prompt for prompt in videos["prompts"] for _ in range(best.shape[1])]
+    return {"prompts": prompts, **{name: [values[row] for row in rows] for name, values in measured.items()}}
 
 
 def _gains(items: list[Item], dimension: str, scores: Scores, ns: tuple[int, ...], bootstrap: Bootstrap) -> list[Json]:
@@ -89,7 +109,8 @@ def _sample(settings: Settings, work: Work) -> Json:
     pipe = load_generator(work.weights.pipeline)
     clips = sample_clips(pipe, prompts, settings.sampling, settings.seed + 1, settings.ns[-1])
     texts = [prompt for prompt in prompts for _ in range(settings.ns[-1])]
-    rewards = load_rewards(work.weights.videorm)
+    clip_like = {CLIP_LIKE: load_clip_like(work, settings.clip_steps)}
+    rewards = {**clip_like, **load_rewards(work.weights.videorm)}
     return {
         "prompts": prompts,
         "truths": truths_of(clips, texts),
@@ -135,6 +156,12 @@ def report(results: Json) -> str:
                 }
             )
         parts += [f"Win rate over another sample of the prompt, by `{dimension}`:", markdown_table(table)]
+    top = results["settings"]["num_picks"]
+    parts += [
+        f"VIDEORM's best {top} of {results['settings']['ns'][-1]} against those of another reward, the best against "
+        "the best and so on; where both chose the same clip, it is a tie:",
+        win_table("VIDEORM's against those of", results["videorm_over"]),
+    ]
     return "\n\n".join(parts)
 
 
@@ -149,7 +176,7 @@ STUDY = Study(
     ),
     run=run,
     full=Settings(),
-    smoke=Settings(num_prompts=2, ns=(1, 2), sampling=Sampling(2), num_resamples=50),
+    smoke=Settings(num_prompts=2, ns=(1, 2), sampling=Sampling(2), clip_steps=2, num_picks=1, num_resamples=50),
     draw=draw,
     report=report,
 )

@@ -33,7 +33,7 @@ class Settings:
     Args:
         tuning (`Tuning`): The same budget for all methods.
         judged (`Judged`): The test prompts.
-        watched (`Watched`): What is measured on the way, here for the study of reward curves, which shares the runs.
+        watched (`Watched`): What is measured on the way, as in the study that chose how to tune, which shares a run.
         seeds (`tuple[int, ...]`): Of the runs of each method.
     """
 

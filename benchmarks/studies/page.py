@@ -16,7 +16,7 @@ MAIN_FIGURE = ROOT / "docs" / "images" / "main_results.png"
 DISCUSSION = Path(__file__).with_name("discussion.md")
 _OPENING = """# The paper's studies in the small world
 
-The small world (`videorm_hf.miniature`, see the [architecture](architecture.md)) has what real videos lack: the truth.
+The [small world](guides/small_world.md) (`videorm_hf.miniature`) has what real videos lack: the truth.
 Here the paper's studies are done again on it, with `videorm-mini`, `t2v-mini` and the measuring judge. Clips have 8
 frames of 32 x 32 pixels: these are findings about the method and about this code, not about large models.
 

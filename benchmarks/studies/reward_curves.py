@@ -7,17 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.studies.draftv import TINY, TINY_WATCHED
-from benchmarks.studies.image_reward import IMAGE, VIDEORM
+from benchmarks.studies.draftv import TINY
+from benchmarks.studies.image_reward import CLIP_LIKE, IMAGE, ONE_FRAME, VIDEORM
 from benchmarks.studies.study import Json, Study, Work, number_within, settings_of
-from benchmarks.studies.tuning import MOTION, Tuning, Watched, tune
-from benchmarks.studies.world import TRUTHS
+from benchmarks.studies.tuning import Tuning, WatchedByAll, tune
 from videorm_hf.evaluation.metrics import mean_interval
 from videorm_hf.reporting.plots import line_chart
 from videorm_hf.reporting.tables import markdown_table
 
 RUNS = {"DRaFT-V (trained on VIDEORM)": "videorm", "DRaFT-H (trained on the image reward)": "image"}
-CURVES = (*TRUTHS, VIDEORM, IMAGE, MOTION)
 
 
 @dataclass(frozen=True)
@@ -26,11 +24,11 @@ class Settings:
 
     Args:
         tuning (`Tuning`): The same for both rewards.
-        watched (`Watched`): How often, and on what.
+        watched (`WatchedByAll`): How often, and on what.
     """
 
     tuning: Tuning = Tuning()
-    watched: Watched = Watched()
+    watched: WatchedByAll = WatchedByAll()
 
 
 def run(settings: Settings, work: Work) -> Json:
@@ -52,7 +50,7 @@ def summarise_curve(rows: list[Json]) -> Json:
         `dict`: `step`, and for each measure `mean`, `change` and the interval of the change, in the order of steps.
     """
     summary: Json = {"step": [row["step"] for row in rows]}
-    for name in CURVES:
+    for name in [name for name in rows[0] if name not in ("step", "prompts")]:
         start = np.array(rows[0][name])
         changes = [np.array(row[name]) - start for row in rows]
         summary[name] = {
@@ -66,7 +64,7 @@ def summarise_curve(rows: list[Json]) -> Json:
 
 def draw(results: Json, path: Path) -> None:
     """Draw all curves in units of their spread at the start, so that rewards share one axis with ratings."""
-    shown = ("mean", VIDEORM, IMAGE)
+    shown = ("mean", VIDEORM, IMAGE, ONE_FRAME, CLIP_LIKE)
     series = {}
     for run, curve in results["curves"].items():
         for name in shown:
@@ -89,7 +87,11 @@ def report(results: Json) -> str:
     """Write the change of everything at the end."""
     rows = []
     for run, curve in results["curves"].items():
-        changes = {name: number_within(curve[name]["change"][-1], curve[name]["interval"][-1]) for name in CURVES}
+        changes = {
+            name: number_within(found["change"][-1], found["interval"][-1])
+            for name, found in curve.items()
+            if name != "step"
+        }
         rows.append({"run": run, "updates": curve["step"][-1], **changes})
     return "Change from the start to the end:\n\n" + markdown_table(rows)
 
@@ -99,11 +101,11 @@ STUDY = Study(
     title="Every reward while one is trained on (Figure 4); DRaFT-V against DRaFT-H",
     question=(
         "Two runs that differ only in the reward that is trained on. On fixed prompts of the test split and "
-        "fixed noise, both rewards and the truth are measured all along."
+        "fixed noise, every reward and the truth are measured all along."
     ),
     run=run,
     full=Settings(),
-    smoke=Settings(TINY, TINY_WATCHED),
+    smoke=Settings(TINY, WatchedByAll(every=1, num_prompts=2, clip_steps=2)),
     draw=draw,
     report=report,
 )

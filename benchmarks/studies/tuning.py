@@ -16,7 +16,15 @@ from peft import LoraConfig
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from benchmarks.studies.image_reward import IMAGE, VIDEORM, load_image_reward, load_videorm
+from benchmarks.studies.image_reward import (
+    CLIP_LIKE,
+    IMAGE,
+    VIDEORM,
+    load_clip_like,
+    load_image_reward,
+    load_rewards,
+    load_videorm,
+)
 from benchmarks.studies.study import Json, Work, settings_of, write_json
 from benchmarks.studies.world import (
     Sampling,
@@ -35,6 +43,7 @@ from draftv_trainer.demo.miniature import (
     LEARNING_RATE,
     LORA_RANK,
     PIPELINE_KWARGS,
+    TIE_MARGIN,
     lora_config,
     tuning_arguments,
 )
@@ -45,8 +54,6 @@ from videorm_hf.miniature.clips import NUM_FRAMES, render
 from videorm_hf.miniature.scenes import random_scene, write_prompt
 from videorm_hf.rewards import FunctionReward, Reward
 
-# Ratings closer than this are a tie: half of one claim of a prompt with five.
-TIE_MARGIN = 0.1
 MOTION = "motion of pixels"
 
 
@@ -123,6 +130,25 @@ class Watched:
     every: int = 20
     num_prompts: int = 24
     seed: int = 200
+
+    def load_rewards(self, work: Work) -> dict[str, Reward]:
+        """Load what is measured beside the truth: what may be trained on."""
+        return {VIDEORM: load_videorm(work.weights.videorm), IMAGE: load_image_reward(work.weights.videorm)}
+
+
+@dataclass(frozen=True)
+class WatchedByAll(Watched):
+    """The same by every reward that the studies know.
+
+    Args:
+        clip_steps (`int`): Training of the CLIP-like towers, in steps of 32 prompts.
+    """
+
+    clip_steps: int = 2_000
+
+    def load_rewards(self, work: Work) -> dict[str, Reward]:
+        """Load all rewards."""
+        return {CLIP_LIKE: load_clip_like(work, self.clip_steps), **load_rewards(work.weights.videorm)}
 
 
 def tune(tuning: Tuning, work: Work, watched: Watched | None = None, save_steps: int = 20) -> Path:
@@ -244,7 +270,7 @@ class Watcher(TrainerCallback):
 
     def __init__(self, trainer: DRaFTVTrainer, watched: Watched, tuning: Tuning, work: Work, path: Path) -> None:
         self.trainer, self.watched, self.tuning, self.path = trainer, watched, tuning, path
-        self.rewards = {VIDEORM: load_videorm(work.weights.videorm), IMAGE: load_image_reward(work.weights.videorm)}
+        self.rewards = watched.load_rewards(work)
         self.prompts = held_out_prompts(watched.num_prompts, watched.seed)
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

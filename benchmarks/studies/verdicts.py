@@ -80,6 +80,15 @@ def _rises_with_n(dimension: str) -> Callable[[Json], Verdict]:
     return judge
 
 
+def _picks_are_better(results: Json) -> Verdict:
+    cells = {name: results["videorm_over"][name]["mean"] for name in (CLIP_LIKE, IMAGE)}
+    found = "; ".join(
+        f"against {name}: preferred {percent_within(cell['win_rate'], cell['win_rate_interval'])}, {_change(cell)}"
+        for name, cell in cells.items()
+    )
+    return Verdict(_shown(map(_gain, cells.values())), found)
+
+
 def _raises(measure: str) -> Callable[[Json], Verdict]:
     return lambda results: _is_raised(results["over_untuned"][DRAFT_V][measure])
 
@@ -177,6 +186,8 @@ CLAIMS = (
     Claim("Best of n: the win rate rises with n (1, 2, 4, 8), by the mean rating", "paper", "best_of_n",
           _rises_with_n(MEAN)),
     Claim("It rises with n by prompt following", "ours", "best_of_n", _rises_with_n("prompt_following")),
+    Claim("VIDEORM's picks are better than those of CLIP-like towers and of the image reward, by the mean rating",
+          "paper", "best_of_n", _picks_are_better),
     Claim("DRaFT-V raises the true mean rating", "paper", "draftv", _raises("mean")),
     Claim("It raises how often the motion is as told", "ours", "draftv", _raises("motion")),
     Claim("It raises motion more than DRaFT-H", "paper", "draftv", _raises_more_than_draft_h("motion")),
@@ -186,8 +197,9 @@ CLAIMS = (
     Claim("A gradient through the last step alone raises the true rating already", "paper", "k_and_where",
           _one_step_is_enough),
     Claim("A gradient through more than ten steps is worse", "paper", "k_and_where", _more_than_ten_is_worse),
-    Claim("The guard stops a run that hacks its reward; the LoRA that it then ends with, at worst that of the start, "
-          "has not lowered the truth", "ours", "hacking", _guard_stops_in_time),
+    Claim("The guard stops every run whose reward rises while the true mean rating falls below that of the start; the "
+          "LoRA that it then ends with, at worst that of the start, has not lowered it", "ours", "hacking",
+          _guard_stops_in_time),
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from diffusers import DiffusionPipeline
 from tqdm import tqdm
 
 from draftv_trainer import sample
-from draftv_trainer.demo.miniature import GUIDANCE_SCALE, NUM_INFERENCE_STEPS, PIPELINE_KWARGS, SIZE
+from draftv_trainer.demo.miniature import GUIDANCE_SCALE, NUM_INFERENCE_STEPS, PIPELINE_KWARGS, PIXEL_SCALE, SIZE
 from draftv_trainer.guard import mean_motion
 from draftv_trainer.rollout import noise_seed
 from videorm_hf.miniature.clips import NUM_FRAMES, render
@@ -190,4 +190,4 @@ def faulty_clip(scene: Scene, rng: np.random.Generator, num_frames: int = NUM_FR
 
 def save_clip(frames_THWC: np.ndarray, path: Path) -> Path:
     """Write a clip, enlarged so that H.264 keeps its colours."""
-    return write_video(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), path, scale=4)
+    return write_video(torch.from_numpy(frames_THWC).permute(0, 3, 1, 2), path, scale=PIXEL_SCALE)

@@ -50,9 +50,10 @@ class FixedPrompts:
 class SampleVideosCallback(TrainerCallback):
     """Sample fixed prompts from fixed noise: write the videos, score them by the monitors, and stop a hacked run.
 
-    Videos are made at the start and every `sample_steps` steps, scores at the start and every `guard_steps`. The guard
-    is [`~draftv_trainer.guard.find_falls`]; when it stops a run, it puts back the LoRA of the last look at which no
-    monitor was below its start, at worst the untrained one. With several processes each samples its share.
+    Videos are made at the start and every `sample_steps` steps, scores at the start, every `guard_steps` steps and at
+    the end of the run. The guard is [`~draftv_trainer.guard.find_falls`]; when it stops a run, it puts back the LoRA
+    of the last look at which no monitor was below its start, at worst the untrained one. With several processes each
+    samples its share.
 
     Args:
         trainer (`DRaFTVTrainer`):
@@ -152,7 +153,8 @@ class SampleVideosCallback(TrainerCallback):
                 Not used.
         """
         write = args.sample_steps is not None and state.global_step % args.sample_steps == 0
-        judge = args.guard_steps is not None and state.global_step % args.guard_steps == 0
+        is_last = state.global_step >= state.max_steps  # what is saved at the end is looked at, too
+        judge = args.guard_steps is not None and (state.global_step % args.guard_steps == 0 or is_last)
         if not (write or judge):
             return
         scores = self._visit(state.global_step, write, judge)
@@ -166,8 +168,7 @@ class SampleVideosCallback(TrainerCallback):
                 self.trainer.put_back(weights)
                 # The best by the reward that is hacked: load_best_model_at_end must not load it.
                 state.best_model_checkpoint = None
-                # A run that is resumed comes here again, from the checkpoint before.
-                self.has_stopped, control.should_save = True, False
+                self.has_stopped = True
                 self._log({"guard_kept_step": kept_step})
                 before, now = fmean(self.start[TRAINED_REWARD]), fmean(scores[TRAINED_REWARD])
                 logger.error(
@@ -177,21 +178,6 @@ class SampleVideosCallback(TrainerCallback):
                     "guard_tolerance (%.2g).",
                     *(state.global_step, "; ".join(map(str, falls)), before, now, kept_step, args.guard_tolerance),
                 )
-
-    def on_epoch_end(self, args: DRaFTVConfig, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep a run that was stopped from being saved as if it were to go on.
-
-        Args:
-            args (`DRaFTVConfig`):
-                Not used.
-            state (`TrainerState`):
-                Not used.
-            control (`TrainerControl`):
-                Told not to save.
-            kwargs:
-                Not used.
-        """
-        control.should_save = control.should_save and not self.has_stopped
 
     def _visit(self, step: int, write: bool, judge: bool) -> dict[str, list[float]]:
         """Sample all fixed prompts over all processes; write the videos, log and return the scores."""

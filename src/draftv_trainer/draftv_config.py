@@ -29,9 +29,9 @@ class DRaFTVConfig(TrainingArguments):
     r"""Configure a [`DRaFTVTrainer`].
 
     Only what is particular to DRaFT-V is listed; everything of [`~transformers.TrainingArguments`] works too. Defaults
-    that differ from it: `learning_rate`, `per_device_train_batch_size`, `logging_steps`, `save_steps` and
-    `remove_unused_columns`; `dataloader_pin_memory` counts only where there is an accelerator. Sampling arguments left
-    at `None` are the pipeline's own defaults.
+    that differ from it: `learning_rate`, `per_device_train_batch_size`, `per_device_eval_batch_size`, `logging_steps`,
+    `save_steps` and `remove_unused_columns`; `dataloader_pin_memory` counts only where there is an accelerator.
+    Sampling arguments left at `None` are the pipeline's own defaults.
 
     Parameters:
         backprop (`str`, *optional*, defaults to `"last"`):
@@ -130,6 +130,7 @@ class DRaFTVConfig(TrainingArguments):
 
     learning_rate: float = field(default=1e-5, metadata={"help": "Initial learning rate; the paper's."})
     per_device_train_batch_size: int = field(default=1, metadata={"help": "Videos per device and micro-step."})
+    per_device_eval_batch_size: int = field(default=1, metadata={"help": "Videos per device in evaluation."})
     logging_steps: float = field(default=1, metadata={"help": "Log every so many optimisation steps."})
     save_steps: float = field(default=100, metadata={"help": "Save a checkpoint every so many optimisation steps."})
     remove_unused_columns: bool = field(

@@ -30,7 +30,7 @@ from draftv_trainer.lora import LORA_WEIGHTS_NAME, add_lora, find_denoisers, res
 from draftv_trainer.model_card import reads_own_lora, run_facts, write_card
 from draftv_trainer.prompt_embeds import precompute_prompts
 from draftv_trainer.reward_terms import RewardTerm, make_reward_terms
-from draftv_trainer.rollout import RewardRollout, noise_seed, step_seed
+from draftv_trainer.rollout import RewardRollout, check_accepted, noise_seed, step_seed
 from draftv_trainer.sampling import check_prompts
 from draftv_trainer.sharding import shard_denoisers
 from draftv_trainer.trainer_inputs import (
@@ -77,8 +77,9 @@ class DRaFTVTrainer(ResumableTrainer):
             The LoRA; by default [`default_lora_config`].
         callbacks (`list[TrainerCallback]`, *optional*):
             As for Trainer.
-        optimizers (`tuple`, *optional*):
-            Optimiser and learning-rate scheduler, as for Trainer.
+        optimizer_cls_and_kwargs (`tuple[type[torch.optim.Optimizer], dict[str, Any]]`, *optional*):
+            As for Trainer, for an optimiser that `optim` does not know. A ready one cannot be given: the weights that
+            it would hold are made here.
         monitor_rewards (`Callable` or `str` or `list`, *optional*):
             Rewards in the same forms that are never trained on: the guard evaluates them every `guard_steps`.
 
@@ -100,17 +101,24 @@ class DRaFTVTrainer(ResumableTrainer):
         eval_dataset: Prompts | None = None,
         peft_config: LoraConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
-        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
         monitor_rewards: RewardFunctions | None = None,
     ) -> None:
         args = args if args is not None else DRaFTVConfig(output_dir="draftv-output")
         check_parallelism(args)
+        # What may be refused comes before the LoRA, which changes the user's pipeline.
+        if train_dataset is not None:
+            train_dataset = prompt_dataset(train_dataset, "train_dataset")
+        if eval_dataset is not None:
+            eval_dataset = prompt_dataset(eval_dataset, "eval_dataset")
+        if monitor_rewards is not None and args.guard_steps is None:
+            raise ValueError("monitor_rewards are evaluated every guard_steps steps: got guard_steps=None. Set it.")
+        terms = make_reward_terms(load_rewards(reward_funcs, args.device), args.reward_weights)
         self.pipe = load_pipeline(model, args)
+        check_accepted(self.pipe, args.sampling_settings())
         # The LoRA's first weights are random: seeded here, for Trainer seeds only after its model exists.
         set_seed(args.seed)
         denoiser = add_lora(self.pipe, peft_config, args.denoiser)
-        terms = make_reward_terms(load_rewards(reward_funcs, args.device), args.reward_weights)
-        self.reward_names = [term.name for term in terms]
         self._metric_sums: dict[str, torch.Tensor] = {}
         self._metric_names: dict[str, list[str]] = {}
         self._micro_step, self._micro_step_of = 0, -1
@@ -122,10 +130,10 @@ class DRaFTVTrainer(ResumableTrainer):
             model=rollout,
             args=args,
             data_collator=collate_prompts,
-            train_dataset=None if train_dataset is None else prompt_dataset(train_dataset, "train_dataset"),
-            eval_dataset=None if eval_dataset is None else prompt_dataset(eval_dataset, "eval_dataset"),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
             callbacks=callbacks,
-            optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
         )
         self._add_own_callbacks(monitor_rewards)
         if args.precompute_prompt_embeds:
@@ -160,8 +168,6 @@ class DRaFTVTrainer(ResumableTrainer):
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(RewardProgressCallback())
         self._sample_videos: SampleVideosCallback | None = None
-        if monitor_rewards is not None and self.args.guard_steps is None:
-            raise ValueError("monitor_rewards are evaluated every guard_steps steps: got guard_steps=None. Set it.")
         if self.args.sample_steps is not None or self.args.guard_steps is not None:
             monitors = [] if monitor_rewards is None else load_rewards(monitor_rewards, self.args.device)
             self._sample_videos = SampleVideosCallback(
@@ -320,7 +326,29 @@ class DRaFTVTrainer(ResumableTrainer):
         num_real = min(max(self._eval_size - self._first_place(self._eval_batch, batch_size), 0), len(seeds))
         self._eval_batch += 1
         self._add_metrics("eval", outputs, num_real)
-        return outputs["loss"], None, None
+        loss, clip = outputs["loss"], self.args.reward_clip
+        if 0 < num_real < len(seeds):
+            total = outputs["total"][:num_real]
+            loss = -(total if clip is None else total.clamp(max=clip)).mean()
+        return loss, None, None
+
+    def get_eval_dataloader(self, eval_dataset: Prompts | str | None = None) -> DataLoader:
+        """Read prompts for `evaluate`.
+
+        Args:
+            eval_dataset (`list[str]` or `datasets.Dataset` or `str`, *optional*):
+                Prompts in any form that the constructor takes; else as for Trainer.
+
+        Returns:
+            `DataLoader`: batches of [`collate_prompts`].
+        """
+        if eval_dataset is not None and not isinstance(eval_dataset, str):
+            eval_dataset = prompt_dataset(eval_dataset, "eval_dataset")
+        return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Prompts) -> DataLoader:
+        """Read prompts for `predict`; see [`~DRaFTVTrainer.get_eval_dataloader`]."""
+        return super().get_test_dataloader(prompt_dataset(test_dataset, "test_dataset"))
 
     def evaluation_loop(
         self,
@@ -413,9 +441,14 @@ class DRaFTVTrainer(ResumableTrainer):
 
     def _write_card(self, folder: Path, **fields: Any) -> None:
         """Write the card and the facts beside the weights."""
-        facts = run_facts(self.model, self.args, self.state.log_history)
+        facts = run_facts(self.model, self.args, self.state)
         own_loader = reads_own_lora(self.pipe, self.model.denoiser)
         write_card(folder, facts, own_loader=own_loader, repo_id=self.hub_model_id, **fields)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Write a checkpoint, unless the guard has stopped the run: one that is resumed comes there again."""
+        if self._sample_videos is None or not self._sample_videos.has_stopped:
+            super()._save_checkpoint(model, trial)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Push the LoRA of a checkpoint, which Trainer, knowing only models' files, would not copy."""

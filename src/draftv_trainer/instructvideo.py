@@ -46,7 +46,9 @@ class InstructVideoConfig(DRaFTVConfig):
     """
 
     num_inference_steps: int | None = field(default=20, metadata={"help": "Number of sampling steps."})
-    num_backprop_steps: int | None = field(default=1, metadata={"help": "Last steps with a gradient."})
+    num_backprop_steps: int | None = field(
+        default=None, metadata={"help": "Steps with a gradient. Default: the last one, with backprop='last'."}
+    )
     num_frames: int | None = field(default=16, metadata={"help": "Frames per video."})
     height: int | None = field(default=256, metadata={"help": "Height in pixels."})
     width: int | None = field(default=256, metadata={"help": "Width in pixels."})
@@ -55,6 +57,8 @@ class InstructVideoConfig(DRaFTVConfig):
     def __post_init__(self) -> None:
         if self.reward_num_frames is None:
             self.reward_num_frames = self.num_frames
+        if self.num_backprop_steps is None and self.backprop == "last":
+            self.num_backprop_steps = 1
         super().__post_init__()
         if self.num_inference_steps is not None and not 1 <= self.num_edit_steps <= self.num_inference_steps:
             raise ValueError(

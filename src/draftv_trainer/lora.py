@@ -237,7 +237,9 @@ def set_lora_scale(pipe: DiffusionPipeline, scale: float) -> None:
     _, denoiser = find_denoiser(pipe)
     layers = [module for module in denoiser.modules() if isinstance(module, LoraLayer)]
     if not any(ADAPTER_NAME in layer.scaling for layer in layers):
-        raise ValueError(f"The denoiser of {type(pipe).__name__} carries no LoRA: load one with load_lora first.")
+        others = sorted({name for layer in layers for name in layer.scaling})
+        what = f"the adapters {others}, whose strength pipe.set_adapters changes" if others else "no LoRA"
+        raise ValueError(f"The denoiser of {type(pipe).__name__} carries {what}: load one with load_lora first.")
     for layer in layers:
         layer.set_scale(ADAPTER_NAME, scale)
 
@@ -361,7 +363,8 @@ def _check_carries_none(pipe: DiffusionPipeline) -> None:
     if any(_carries_lora(denoiser) for denoiser in find_denoisers(pipe).values()):
         raise ValueError(
             f"The denoiser of {type(pipe).__name__} already carries a LoRA: fuse it (pipe.fuse_lora(), then "
-            "pipe.unload_lora_weights()), load a fresh pipeline, or change its strength with set_lora_scale."
+            "pipe.unload_lora_weights()), load a fresh pipeline, or change its strength: with set_lora_scale after "
+            "load_lora, with pipe.set_adapters after pipe.load_lora_weights."
         )
 
 

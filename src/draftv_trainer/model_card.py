@@ -17,6 +17,7 @@ from diffusers.loaders import PeftAdapterMixin
 from diffusers.loaders.lora_base import LoraBaseMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from huggingface_hub import ModelCard, ModelCardData
+from transformers import TrainerState
 from transformers.training_args import OptimizerNames
 
 from draftv_trainer.draftv_config import DRaFTVConfig
@@ -29,7 +30,7 @@ _PACKAGES = ("videorm-hf", "torch", "transformers", "diffusers", "peft")
 _PAPER = "Boosting Text-to-Video Generative Model with MLLMs Feedback (Wu et al., NeurIPS 2024)"
 
 
-def run_facts(rollout: RewardRollout, args: DRaFTVConfig, log_history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def run_facts(rollout: RewardRollout, args: DRaFTVConfig, state: TrainerState) -> dict[str, Any]:
     """Gather what someone who finds the weights wants to know of the run.
 
     Args:
@@ -37,8 +38,8 @@ def run_facts(rollout: RewardRollout, args: DRaFTVConfig, log_history: Sequence[
             Pipeline, rewards and sampling settings.
         args (`DRaFTVConfig`):
             The run's settings.
-        log_history (`list[dict[str, Any]]`):
-            Trainer's log.
+        state (`TrainerState`):
+            Where the run stands, with its log.
 
     Returns:
         `dict[str, Any]`: values that JSON can hold; no path of this machine is among them.
@@ -46,11 +47,17 @@ def run_facts(rollout: RewardRollout, args: DRaFTVConfig, log_history: Sequence[
     lora = rollout.denoiser.peft_config[ADAPTER_NAME]
     targets = lora.target_modules
     sampling = dataclasses.asdict(dataclasses.replace(rollout.settings, pipeline_kwargs={}))
+    dtype = next(weight.dtype for weight in rollout.denoiser.parameters() if not weight.requires_grad)
     facts = {
         "base_model": base_model(rollout.pipe),
         "pipeline": type(rollout.pipe).__name__,
         "rewards": {term.name: term.weight for term in rollout.terms},
-        "sampling": {**sampling, "pipeline_kwargs": dict(rollout.settings.pipeline_kwargs)},
+        "sampling": {
+            **sampling,
+            "pipeline_kwargs": dict(rollout.settings.pipeline_kwargs),
+            "dtype": str(dtype).removeprefix("torch."),
+            "fps": args.sample_fps,
+        },
         "lora": {
             "component": find_denoiser(rollout.pipe)[0],
             "rank": lora.r,
@@ -58,15 +65,15 @@ def run_facts(rollout: RewardRollout, args: DRaFTVConfig, log_history: Sequence[
             "target_modules": targets if isinstance(targets, str) else sorted(targets),
         },
         "training": {
-            "steps": max((entry["step"] for entry in log_history if "reward" in entry), default=0),
+            "steps": state.global_step,
             "videos_per_step": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
             "learning_rate": args.learning_rate,
             "optimizer": OptimizerNames(args.optim).value,
             "ema_decay": args.ema_decay,
             "seed": args.seed,
-            **{name: entry[name] for entry in log_history for name in ("guard_kept_step",) if name in entry},
+            **{name: entry[name] for entry in state.log_history for name in ("guard_kept_step",) if name in entry},
         },
-        "reward": _curve_ends(log_history),
+        "reward": _curve_ends(state.log_history),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
     return json.loads(json.dumps(facts, default=str))

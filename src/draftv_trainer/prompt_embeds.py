@@ -128,7 +128,7 @@ def _joined(parts: Sequence[torch.Tensor | None], device: torch.device) -> torch
     if len({tensor.shape[1:] for tensor in tensors}) > 1:
         raise ValueError(
             f"Remembered prompt embeddings of shapes {[tuple(tensor.shape) for tensor in tensors]} cannot be joined: "
-            f"set per_device_train_batch_size=1, or leave {_SETTING} off."
+            f"set per_device_train_batch_size=1 and per_device_eval_batch_size=1, or leave {_SETTING} off."
         )
     return torch.cat(tensors).to(device)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from videorm_hf.rewards import VideoRMBlipReward, VideoRMReward
 from videorm_hf.rewards.function import reward_name, taken_columns
 
 RewardFunction = Callable[..., torch.Tensor]
@@ -50,7 +51,8 @@ class RewardTerm:
             `torch.Tensor` of shape `(batch_size,)`, float32: higher is better. Values of the wrong type or shape, or
             not differentiable, are a `TypeError` or `ValueError`; whether they are finite is the caller's to judge.
         """
-        chosen = {key: value for key, value in columns.items() if self.columns is None or key in self.columns}
+        taken = columns.keys() - {"frames", "prompts"} if self.columns is None else columns.keys() & self.columns
+        chosen = {key: columns[key] for key in sorted(taken)}
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.weight != 0.0):
             values = self.function(frames_BTCHW, prompts, **chosen)
             self._check(values, frames_BTCHW, prompts)
@@ -149,6 +151,20 @@ class Scores:
         return named
 
 
+def frames_to_read(terms: Sequence[RewardTerm]) -> int | None:
+    """Return the most frames that a VIDEORM among the rewards reads; `None` without one.
+
+    Args:
+        terms (`list[RewardTerm]`):
+            The rewards.
+    """
+    rewards = [term.function for term in terms if isinstance(term.function, torch.nn.Module)]
+    parts = [part for reward in rewards for part in reward.modules()]
+    return max(
+        (part.num_frames for part in parts if isinstance(part, VideoRMReward | VideoRMBlipReward)), default=None
+    )
+
+
 def mean_scores(scores: Sequence[Scores]) -> Scores:
     """Average the scores of several samples for the same prompts.
 
@@ -196,9 +212,19 @@ def score_frames(
         `Scores`: with a graph to `frames_BTCHW` if gradients are on.
     """
     differentiate = torch.is_grad_enabled()
-    seen = frames_BTCHW.detach().requires_grad_(differentiate)
-    values = [term.score(seen, prompts, columns) for term in terms]
-    rewards = torch.stack([value.detach() for value in values])
+    # Rewards refuse frames that are not finite: such a clip is scored as grey, and its rewards are then not finite.
+    is_finite = frames_BTCHW.detach().isfinite().flatten(1).all(dim=1)
+    seen = torch.where(is_finite[:, None, None, None, None], frames_BTCHW.detach(), 0.5).requires_grad_(differentiate)
+    values: list[torch.Tensor] = []
+    gradients: dict[int, torch.Tensor] = {}
+    for index, term in enumerate(terms):
+        value = term.score(seen, prompts, columns)
+        if differentiate and reward_clip is None and term.weight != 0.0:
+            # At once: one reward's activations are gone when the next one's are made.
+            gradients[index] = _gradient(term, value, seen, torch.ones_like(value))
+            value = value.detach()
+        values.append(value)
+    rewards = torch.stack([torch.where(is_finite, value.detach(), torch.nan) for value in values])
     weights = torch.tensor([term.weight for term in terms], device=rewards.device)
     # Only what counts: a reward of weight 0 is logged, and one that is not a number there spoils nothing.
     counted = weights != 0
@@ -206,13 +232,14 @@ def score_frames(
     clipped = total if reward_clip is None else total.clamp(max=reward_clip)
     loss, grad_norms = -clipped.mean(), torch.zeros(len(terms), device=rewards.device)
     if differentiate:
-        counts = torch.ones_like(total) if reward_clip is None else (total <= reward_clip).to(total.dtype)
+        if reward_clip is not None:  # which clips count is known when all rewards are
+            counts = (total <= reward_clip).to(total.dtype)
+            counted_terms = [index for index, term in enumerate(terms) if term.weight != 0.0]
+            gradients = {index: _gradient(terms[index], values[index], seen, counts) for index in counted_terms}
         slope = torch.zeros_like(seen)
-        for index, (term, value) in enumerate(zip(terms, values, strict=True)):
-            if term.weight != 0.0:
-                gradient = _gradient(term, value, seen, counts)
-                grad_norms[index] = gradient.flatten(1).norm(dim=1).mean()
-                slope -= term.weight / len(total) * gradient
+        for index, gradient in gradients.items():
+            grad_norms[index] = gradient.flatten(1).norm(dim=1).mean()
+            slope -= terms[index].weight / len(total) * gradient
         linear = (frames_BTCHW * slope).sum()
         # Worth exactly 0: it lends the loss its gradient and leaves its value.
         loss = loss + (linear - linear.detach())

@@ -7,7 +7,7 @@ raw denoiser. Source: the DRaFT-V objective (Wu et al. 2024, Sec. 3.3): maximise
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,25 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from draftv_trainer.augmentation import RewardAugmentation, augment
 from draftv_trainer.checkpointing import apply_checkpointing, check_checkpointing
 from draftv_trainer.clean_prediction import check_clean_prediction
-from draftv_trainer.decoding import clip_length, reward_decoding, spread_frames, spread_indices
+from draftv_trainer.decoding import (
+    REWARD_NUM_FRAMES,
+    clip_length,
+    reward_decoding,
+    spread_frames,
+    spread_indices,
+)
 from draftv_trainer.graph_steps import GraphSteps, check_backprop, last_steps, make_graph_steps
 from draftv_trainer.lora import find_denoisers
 from draftv_trainer.pipelines import check_sizes, find_spec
 from draftv_trainer.reference import ReferenceDistance
-from draftv_trainer.reward_terms import RewardTerm, Scores, check_finite, mean_scores, score_frames
+from draftv_trainer.reward_terms import (
+    RewardTerm,
+    Scores,
+    check_finite,
+    frames_to_read,
+    mean_scores,
+    score_frames,
+)
 from draftv_trainer.sampling import check_pipeline_kwargs, sample, sample_renoised, sample_with_grad
 
 
@@ -49,7 +62,8 @@ class SamplingSettings:
         reward_clip (`float`, *optional*):
             The largest total reward that counts.
         reward_num_frames (`int`, *optional*):
-            Number of frames, spread over the clip, that the rewards see; by default 8, or all of a shorter clip.
+            Number of frames, spread over the clip, that the rewards see; by default 8, more for a VIDEORM that reads
+            more, or all of a shorter clip.
         vae_checkpointing (`bool`, defaults to `True`):
             Whether to compute decoding again in the backward pass ([`~draftv_trainer.decoding.reward_decoding`]).
         vae_tiling (`bool`, defaults to `False`):
@@ -167,8 +181,8 @@ class RewardRollout(torch.nn.Module):
         self.pipe = pipe
         self.denoiser = denoiser
         self.terms = tuple(terms)
-        self.settings = settings
-        _check_accepted(pipe, settings)
+        self.settings = settings = _with_enough_frames(settings, pipe, terms)
+        check_accepted(pipe, settings)
         with self._decoding():  # raises what is wrong with its settings
             pass
         graph_steps = settings.graph_steps(step_seed=0)
@@ -267,8 +281,40 @@ class RewardRollout(torch.nn.Module):
         return reward_decoding(self.pipe, num_frames, wanted, **memory)
 
 
-def _check_accepted(pipe: DiffusionPipeline, settings: SamplingSettings) -> None:
-    """Raise when the pipeline's call lacks one of the arguments, before anything is sampled."""
+def _with_enough_frames(
+    settings: SamplingSettings, pipe: DiffusionPipeline, terms: Sequence[RewardTerm]
+) -> SamplingSettings:
+    """Give a VIDEORM that reads more frames than the default as many, where the clip has them."""
+    wanted = frames_to_read(terms)
+    if settings.reward_num_frames is not None or wanted is None or wanted <= REWARD_NUM_FRAMES:
+        return settings
+    length = clip_length(pipe, settings.pipeline_kwargs)
+    return replace(settings, reward_num_frames=wanted if length is None else min(wanted, length))
+
+
+def check_accepted(pipe: DiffusionPipeline, settings: SamplingSettings) -> None:
+    """Check that a pipeline can be sampled so, before anything is sampled.
+
+    Args:
+        pipe (`DiffusionPipeline`):
+            The pipeline.
+        settings (`SamplingSettings`):
+            How it is to be sampled.
+
+    Raises:
+        ValueError: If its call lacks an argument, it cannot make the size, it takes fewer steps than are to get a
+            gradient, makes fewer frames than are to be read, or has a safety checker.
+    """
+    if getattr(pipe, "safety_checker", None) is not None:
+        raise ValueError(
+            f"{type(pipe).__name__} has a safety checker, through which no gradient passes: load it with "
+            "safety_checker=None."
+        )
+    length = clip_length(pipe, settings.pipeline_kwargs)
+    if length is not None:
+        spread_indices(length, settings.reward_num_frames)
+    if settings.num_inference_steps is not None and getattr(pipe.scheduler, "order", None) == 1:
+        settings.graph_steps(step_seed=0).choose(settings.num_inference_steps)
     check_pipeline_kwargs(dict(settings.pipeline_kwargs))
     parameters = set(inspect.signature(pipe.__call__).parameters)
     if find_spec(pipe).frames_argument in parameters:

@@ -265,8 +265,9 @@ def _run_pipeline(
     ):
         raise ValueError(
             f"{type(pipe).__name__} gives its scheduler frames as if they were videos, which fresh noise (eta="
-            f"{pipeline_kwargs['eta']}) from one generator per video does not fit: sample one video at a time, with "
-            f"per_device_train_batch_size=1 and gradient accumulation. Got {len(prompts)} prompts."
+            f"{pipeline_kwargs['eta']}) from one generator per video does not fit: sample one video at a time "
+            "(per_device_train_batch_size=1, per_device_eval_batch_size=1, --batch_size 1). "
+            f"Got {len(prompts)} prompts."
         )
     frames_argument = find_spec(pipe).frames_argument
     arguments = {frames_argument if name == "num_frames" else name: value for name, value in pipeline_kwargs.items()}

@@ -122,6 +122,9 @@ def prompt_dataset(prompts: Prompts, argument: str) -> Dataset:
         raise TypeError(f"The column `prompt` of {argument} must hold strings: got {feature}.")
     if len(prompts) == 0:
         raise ValueError(f"{argument} must hold at least one prompt: got an empty dataset.")
+    missing = [row for row, prompt in enumerate(prompts["prompt"]) if prompt is None]
+    if missing:
+        raise TypeError(f"The column `prompt` of {argument} must hold strings: got none in row {missing[0]}.")
     return prompts
 
 

@@ -621,3 +621,46 @@ def test_bad_settings_are_refused_at_once(settings: dict[str, Any], message: str
 def test_a_rubric_that_does_not_exist(items: list[Item]) -> None:
     with pytest.raises(ValueError, match="no rubric humour_v1; there are .*video_quality_v1"):
         VideoAnnotator(AnnotationOptions(model="judge", dimensions=("humour",)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dimensions": ("prompt_following",), "model": "other"}, "model.*judge.*other"),
+        ({"dimensions": ("prompt_following",), "temperature": 0.9}, "temperature"),
+        ({"dimensions": ("video_quality",), "mode": "pairwise"}, "mode was pointwise, is pairwise"),
+    ],
+    ids=["another judge", "another temperature", "verdicts"],
+)
+def test_what_one_judge_began_no_other_continues_with_another_question(
+    items: list[Item], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with judge_server() as server:
+        run(server, items[:1], tmp_path, dimensions=("video_quality",))
+        before = (tmp_path / "ratings.jsonl").read_bytes()
+        with pytest.raises(JournalError, match=message):
+            run(server, items, tmp_path, **change)
+    assert (tmp_path / "ratings.jsonl").read_bytes() == before
+
+
+def test_peoples_ratings_in_another_dimension_are_not_continued(items: list[Item], tmp_path: Path) -> None:
+    record = {"item_id": 7, "candidate_id": 1, "dimension": "overall", "rating": 4}
+    (tmp_path / "ratings.jsonl").write_text(json.dumps(record) + "\n")
+    with judge_server() as server, pytest.raises(JournalError, match="without a judge"):
+        run(server, items, tmp_path)
+
+
+def test_a_model_that_knows_only_the_newer_name_of_the_length_is_asked_by_it(
+    items: list[Item], tmp_path: Path
+) -> None:
+    def plan(number: int, body: dict[str, Any]) -> Answer:
+        if "max_tokens" in body:
+            message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            return Answer(status=400, body=json.dumps({"error": {"message": message}}).encode())
+        return Answer()
+
+    with judge_server(plan) as server:
+        summary = run(server, items, tmp_path, concurrency=1)
+    assert summary.num_answered == 8 and summary.stopped is None
+    assert [request.body.get("max_completion_tokens") for request in server.requests] == [None] + [512] * 8
+    assert {row["response_format"] for row in records(tmp_path)} == {"json_schema"}

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videorm_hf.annotation import journal as journal_module
@@ -40,6 +40,7 @@ def test_a_record_is_in_the_file_before_append_returns(tmp_path: Path) -> None:
         assert list(read_records(journal.path)) == RECORDS[:1]
 
 
+@settings(max_examples=30)
 @given(cut=st.integers(0, 200))
 def test_a_torn_last_line_is_mended_wherever_it_was_torn(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("torn") / "ratings.jsonl"

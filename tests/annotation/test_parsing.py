@@ -45,6 +45,7 @@ RATED = [
     ("4", 4, ""),
     (" 5/5. ", 5, ""),
     ("<think>A rating: 2? No.</think>\nRating: 4", 4, ""),
+    ("A rating: 2? No.</think>\nRating: 4", 4, ""),  # the chat template has opened the thoughts
     ("Rating: 4\nRationale: It cannot have a rating of 5 with this flicker.", 4, None),
     ("Rating: 4\nRationale: A little noise prevents a score of 5.", 4, None),
     ("Rating: 3\nRationale: The 2 dogs and 5 cats of the prompt are there, 10/10 of them moving.", 3, None),
@@ -55,6 +56,7 @@ FAILED = [
     ("", "empty"),
     (" \n\t", "empty"),
     ("<think>Hm.</think>", "empty"),
+    ("Rating: 4, perhaps.</think>", "empty"),
     ("<think>Rating: 4", "truncated"),
     ('{"rating": 4, "rationale": "The frames sh', "truncated"),
     ('```json\n{"rationale": "The fra', "truncated"),

@@ -125,3 +125,13 @@ def test_alpha_of_random_answers_is_about_zero() -> None:
 @pytest.mark.parametrize("units", [[], [[1.0], [0.0]], [[1.0, 1.0], [1.0, 1.0]]])
 def test_alpha_is_not_defined_without_difference(units: list[list[float]]) -> None:
     assert krippendorff_alpha(units) is None
+
+
+def test_one_prompt_of_several_duels_gives_no_interval_of_agreement() -> None:
+    same = [dataclasses.replace(each, prompt="one prompt") for each in DUELS]
+    votes = [vote(each, rater, w) for rater in ("anna", "bert") for each, w in zip(same, "abab", strict=True)]
+    found = measure_raters(votes, {each.duel_id: each for each in same}).by_rater["anna"]
+    assert found.num_pairs == 4 and found.accuracy.value == 1.0 and found.accuracy.interval is None
+    votes = [vote(each, rater, w) for rater in ("anna", "bert") for each, w in zip(DUELS, "abab", strict=True)]
+    spread = measure_raters(votes, BY_ID).by_rater["anna"]
+    assert spread.accuracy.interval is not None

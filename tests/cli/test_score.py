@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,11 @@ def test_other_settings_or_another_input_cannot_continue(
     ):
         result = run(*arguments)
         assert result.exit_code == 2 and named in result.output, result.output
+    same_weights = shutil.copytree(videorm_folder, tmp_path / "same")
+    config = json.loads((same_weights / "config.json").read_text())
+    (same_weights / "config.json").write_text(json.dumps({**config, "temporal_shift": "none"}))
+    result = run(same_weights, *resume)
+    assert result.exit_code == 2 and "configuration" in result.output, result.output
     reversed_pairs = pairs.parent / "reversed.jsonl"
     reversed_pairs.write_text("\n".join(reversed(pairs.read_text().splitlines())))
     result = run(videorm_folder, "--input", reversed_pairs, "--output", scored, "--resume")

@@ -133,3 +133,18 @@ def test_real_clips_go_the_whole_way(tmp_path: Path) -> None:
     streamed = datasets.load_dataset(str(tmp_path / "hub"), "preference", split="train", streaming=True)
     first = next(iter(streamed.decode(False)))
     assert first["chosen"]["path"].endswith(".gif") and first["chosen"]["bytes"][:3] == b"GIF"
+
+
+def test_build_replaces_only_what_it_has_prepared(folder: Path) -> None:
+    rated = folder / "ratings" / "judge.jsonl"
+    rated.parent.mkdir()
+    rated.write_bytes((folder / "ratings.jsonl").read_bytes())
+    (folder / "uv.lock").touch()
+    result = run("build", folder, *HALVES, "--ratings", rated, "--output", folder)
+    assert result.exit_code == 2 and "holds no prepared data set, and is not replaced" in result.output
+    assert rated.is_file() and not (folder / "preference").exists()
+    assert run("build", folder, *HALVES, "--output", folder / "ratings" / "built").exit_code == 0
+    (folder / "built").mkdir()
+    (folder / "built" / "uv.lock").touch()
+    assert run("build", folder, *HALVES).exit_code == 0
+    assert sorted(path.name for path in (folder / "built").glob("*.lock")) == ["uv.lock"]

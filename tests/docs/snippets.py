@@ -55,7 +55,7 @@ def documented_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(find_clip(source), folder / name)
     rows = [{"video": name, "prompt": PROMPT} for name in CLIPS]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    with open(folder / "pairs.csv", "w", newline="", encoding="utf-8") as file:
+    with open(folder / "videos.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=["video", "prompt"])
         writer.writeheader()
         writer.writerows(rows)

@@ -56,7 +56,7 @@ from transformers import (
 )
 
 from tests.draftv.factories import tiny_t5_tokenizer, tiny_wan
-from videorm_hf.models.open_clip_layout import clip_tokenizer
+from tests.factories import shared_tokenizer
 
 WIDTH = 16
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -110,7 +110,7 @@ def tiny_modelscope() -> TextToVideoSDPipeline:
     )
     open_last_temporal_convolutions(unet)
     return TextToVideoSDPipeline(
-        vae=image_vae(), text_encoder=clip_text_encoder(), tokenizer=clip_tokenizer(), unet=unet, scheduler=ddim()
+        vae=image_vae(), text_encoder=clip_text_encoder(), tokenizer=shared_tokenizer(), unet=unet, scheduler=ddim()
     )
 
 
@@ -143,7 +143,7 @@ def tiny_animatediff() -> AnimateDiffPipeline:
     return AnimateDiffPipeline(
         vae=image_vae(),
         text_encoder=clip_text_encoder(),
-        tokenizer=clip_tokenizer(),
+        tokenizer=shared_tokenizer(),
         unet=image_unet(),
         motion_adapter=adapter,
         scheduler=ddim(),
@@ -154,7 +154,7 @@ def tiny_stable_diffusion() -> StableDiffusionPipeline:
     return StableDiffusionPipeline(
         vae=image_vae(),
         text_encoder=clip_text_encoder(),
-        tokenizer=clip_tokenizer(),
+        tokenizer=shared_tokenizer(),
         unet=image_unet(),
         scheduler=ddim(),
         safety_checker=None,
@@ -270,7 +270,7 @@ def tiny_hunyuanvideo() -> HunyuanVideoPipeline:
         vae=livelier(vae, vae.decoder.conv_out.conv, 0.3),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
         text_encoder_2=clip_text_encoder(),
-        tokenizer_2=clip_tokenizer(),
+        tokenizer_2=shared_tokenizer(),
     )
 
 

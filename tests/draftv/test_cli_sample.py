@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from draftv_trainer import load_lora, sample
+from draftv_trainer.cli.arguments import SamplingArguments
 from draftv_trainer.cli.draftv import main
+from draftv_trainer.model_card import FACTS_NAME
 from draftv_trainer.variants import Variant, VideoSettings, sample_variants, tile
 from tests.draftv.cli_factories import PROMPTS, SIZES, save_random_lora, save_wan, tiny_call
 from tests.draftv.factories import tiny_wan
@@ -117,3 +119,17 @@ def test_a_size_that_the_pipeline_cannot_make_is_an_error(folder: Path, capsys: 
     words = ["sample", str(folder / "wan"), "--prompts", PROMPTS[0], "--num_frames", "6", "--device", "cpu"]
     assert main([*words, "--output", str(folder / "out3")]) == 2
     assert "num_frames must be 4k+1 for Wan, got 6" in capsys.readouterr().err
+
+
+def test_type_and_frame_rate_are_those_of_the_loras_run(folder: Path) -> None:
+    loras = [save_random_lora(folder / name) for name in ("bf16", "plain")]
+    facts = {"sampling": {"num_inference_steps": 2, "pipeline_kwargs": {}, "dtype": "bfloat16", "fps": 16}}
+    (loras[0] / FACTS_NAME).write_text(json.dumps(facts))
+    settings = SamplingArguments().settings(loras)
+    assert (settings.dtype, settings.fps, settings.call) == (torch.bfloat16, 16, {"num_inference_steps": 2})
+    given = SamplingArguments(dtype="float32", fps=4).settings(loras)
+    assert (given.dtype, given.fps) == (torch.float32, 4)
+    assert (SamplingArguments().settings(loras[1:]).dtype, SamplingArguments().settings([]).fps) == (torch.float32, 8)
+    (loras[1] / FACTS_NAME).write_text(json.dumps({"sampling": {**facts["sampling"], "fps": 8}}))
+    with pytest.raises(ValueError, match="trained with different fps, 16 and 8: give --fps"):
+        SamplingArguments().settings(loras)

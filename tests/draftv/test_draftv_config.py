@@ -9,6 +9,7 @@ from draftv_trainer import DRaFTVConfig
 def test_defaults_are_the_papers_and_the_pipelines_own(tmp_path):
     config = DRaFTVConfig(output_dir=str(tmp_path), use_cpu=True)
     assert config.learning_rate == 1e-5
+    assert (config.per_device_train_batch_size, config.per_device_eval_batch_size) == (1, 1)
     assert config.remove_unused_columns is False
     settings = config.sampling_settings()
     assert settings.graph_steps(step_seed=0).choose(50) == set(range(40, 50))

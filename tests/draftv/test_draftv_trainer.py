@@ -25,6 +25,7 @@ from tests.draftv.factories import (
     tiny_wan,
 )
 from tests.processes import run_in_two_processes
+from videorm_hf.rewards import VideoRMReward
 
 DATA = [*PROMPTS, "a green bird jumps"]
 
@@ -258,6 +259,11 @@ def test_gradients_turned_off_by_another_library_do_no_harm(tmp_path):
         ({"num_frames": 6}, ValueError, r"num_frames must be 4k\+1 for Wan, got 6"),
         ({"width": 24}, ValueError, "width must be a multiple of 16 for Wan, got 24"),
         ({"reward_num_frames": 6}, ValueError, "reward_num_frames must be at most the number of frames: got 6 of 5"),
+        (
+            {"num_backprop_steps": 4},
+            ValueError,
+            "at most the number of sampling steps: got 4, but the scheduler takes",
+        ),
     ],
 )
 def test_errors_before_training(tmp_path, arguments, error, message):
@@ -268,7 +274,6 @@ def test_errors_before_training(tmp_path, arguments, error, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_backprop_steps": 4}, "at most the number of sampling steps: got 4, but the scheduler takes 3"),
         ({"reward_funcs": lambda frames, prompts: frames.mean()}, "one value per video"),
         ({"reward_funcs": lambda frames, prompts: frames.detach().mean((1, 2, 3, 4))}, "cannot be differentiated"),
         ({"reward_funcs": lambda frames, prompts: redness(frames, prompts) / 0}, "must return finite values"),
@@ -348,3 +353,52 @@ def test_two_processes_end_alike_and_equal_one_with_the_same_global_batch(tmp_pa
         assert difference < 1e-6 * 100.0, name
         assert not torch.equal(weight, start[name])
     assert first["rewards"] == pytest.approx(logged(one, "reward"), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_frames": 6},
+        {"num_backprop_steps": 4},
+        {"reward_num_frames": 6},
+        {"reward_weights": [1.0, 2.0]},
+        {"train_dataset": ["a cat", None]},
+        {"pipeline_kwargs": {"sharpness": 1}},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_what_is_refused_leaves_the_pipeline_as_it_was(tmp_path, arguments):
+    pipe = tiny_wan()
+    before = set(all_weights(pipe))
+    with pytest.raises((ValueError, TypeError)):
+        trainer(tmp_path, pipe=pipe, **arguments)
+    assert set(all_weights(pipe)) == before
+    trainer(tmp_path, pipe=pipe)  # the corrected call
+
+
+def test_an_optimizer_of_ones_own(tmp_path):
+    run = DRaFTVTrainer(
+        *(tiny_wan(), redness, tiny_args(tmp_path, max_steps=1)),
+        train_dataset=DATA,
+        optimizer_cls_and_kwargs=(torch.optim.SGD, {"lr": 0.5}),
+    )
+    before = lora_weights(run.pipe)
+    run.train()
+    assert isinstance(run.optimizer.optimizer, torch.optim.SGD)
+    assert any(not torch.equal(weight, before[name]) for name, weight in lora_weights(run.pipe).items())
+
+
+def test_other_prompts_are_evaluated_in_the_constructors_forms(tmp_path):
+    run = trainer(tmp_path)
+    alone = run.evaluate(["a blue cat"])["eval_reward"]
+    assert run.predict(Dataset.from_dict({"prompt": ["a blue cat"]})).metrics["test_reward"] == alone
+    with pytest.raises(TypeError, match="must be a list of strings"):
+        run.evaluate([3])
+
+
+def test_a_videorm_that_reads_more_frames_than_eight_gets_them(tmp_path, videorm_folder):
+    reward = VideoRMReward.from_pretrained(videorm_folder, num_frames=12)
+    assert trainer(tmp_path, reward, num_frames=13).model.settings.reward_num_frames == 12
+    assert trainer(tmp_path, reward, num_frames=9).model.settings.reward_num_frames == 9
+    assert trainer(tmp_path, reward, num_frames=13, reward_num_frames=5).model.settings.reward_num_frames == 5
+    assert trainer(tmp_path, str(videorm_folder), num_frames=13).model.settings.reward_num_frames is None

@@ -167,3 +167,20 @@ def test_a_monitor_with_the_built_in_name_is_an_error(tmp_path):
 
     with pytest.raises(ValueError, match="must not hold one called 'motion'"):
         run(tmp_path, redness, motion)
+
+
+def test_the_end_of_a_run_is_looked_at_too(tmp_path):
+    assert logged(run(tmp_path, max_steps=3, guard_tolerance=99.0), "monitor/motion").keys() == {0, 2, 3}
+
+
+def test_a_run_that_was_stopped_is_not_saved_as_its_best(tmp_path):
+    looks = itertools.count()
+
+    def sound_at_first(frames, prompts):
+        return torch.full((len(frames),), 1.0 if next(looks) < len(DATA) else 0.0)
+
+    settings = {"monitor_motion": False, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "best"}
+    settings |= {"metric_for_best_model": "eval_reward"}
+    stopped = run(tmp_path, redness, sound_at_first, **settings)
+    assert stopped.guard_kept_step == 0 and stopped.state.global_step == 2
+    assert not list(tmp_path.glob("checkpoint-*"))

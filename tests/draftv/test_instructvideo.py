@@ -239,3 +239,8 @@ def test_what_does_not_fit_is_an_error(clips, tmp_path):
     with pytest.raises(ValueError, match="needs num_inference_steps, num_frames, height, width: got 20 and"):
         sizeless = config(tmp_path, height=None).sampling_settings()
         InstructVideoRollout(pipe, pipe.unet, make_reward_terms([redness]), sizeless, 12)
+
+
+def test_every_choice_of_steps_can_be_named_alone():
+    assert InstructVideoConfig(output_dir="unused", use_cpu=True, backprop="all").num_backprop_steps is None
+    assert InstructVideoConfig(output_dir="unused", use_cpu=True).num_backprop_steps == 1

@@ -245,3 +245,11 @@ def test_more_than_a_lora_is_an_error(settings, message):
     with pytest.raises(ValueError, match=message):
         add_lora(pipe, LoraConfig(target_modules=["to_q"], **settings))
     assert all_weights(pipe).keys() == before.keys()
+
+
+def test_the_strength_of_an_adapter_of_diffusers_is_changed_by_diffusers(tmp_path):
+    save_lora(trained_like(), tmp_path)
+    pipe = tiny_wan()
+    pipe.load_lora_weights(str(tmp_path))
+    with pytest.raises(ValueError, match=r"adapters \['default_0'\], whose strength pipe.set_adapters changes"):
+        set_lora_scale(pipe, 0.5)

@@ -42,6 +42,7 @@ def test_the_facts_are_the_runs(run, tmp_path):
     }
     assert facts["lora"]["rank"] == 4 and facts["lora"]["target_modules"] == ["to_k", "to_out.0", "to_q", "to_v"]
     assert facts["sampling"]["num_backprop_steps"] == 2
+    assert (facts["sampling"]["dtype"], facts["sampling"]["fps"]) == ("float32", 8)
     assert facts["sampling"]["pipeline_kwargs"]["height"] == 16
     assert set(facts["versions"]) == {"videorm-hf", "torch", "transformers", "diffusers", "peft"}
     card = ModelCard.load(tmp_path / "my-lora" / CARD_NAME)
@@ -94,3 +95,11 @@ def test_a_push_would_upload_lora_card_and_facts_only(tmp_path):
     assert sorted(uploaded) == FILES
     assert 'pipe.load_lora_weights("me/red-dogs")' in ModelCard.load(tmp_path / CARD_NAME).text
     assert (tmp_path / "checkpoint-2" / CARD_NAME).is_file()
+
+
+def test_steps_are_counted_whether_they_were_logged_or_not(tmp_path):
+    args = tiny_args(tmp_path, max_steps=3, logging_steps=2)
+    trainer = DRaFTVTrainer(tiny_wan(), redness, args, train_dataset=DATA)
+    trainer.train()
+    trainer.save_model()
+    assert json.loads((tmp_path / FACTS_NAME).read_text())["training"]["steps"] == 3

@@ -40,10 +40,9 @@ def train_in_a_process(folder):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """An uninterrupted run: its folder."""
-    folder = tmp_path_factory.mktemp("whole")
-    process = start(folder)
-    process.join(300)
-    assert process.exitcode == 0
+    folder, threads = tmp_path_factory.mktemp("whole"), torch.get_num_threads()
+    train_in_a_process(str(folder))
+    torch.set_num_threads(threads)
     return folder
 
 

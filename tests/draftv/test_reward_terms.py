@@ -5,10 +5,10 @@ import functools
 import pytest
 import torch
 
-from draftv_trainer.reward_terms import check_finite, make_reward_terms, mean_scores, score_frames
+from draftv_trainer.reward_terms import check_finite, frames_to_read, make_reward_terms, mean_scores, score_frames
 from tests.draftv.factories import PROMPTS, motion, redness
 from tests.factories import tiny_processor, tiny_videorm
-from videorm_hf.rewards import VideoRMReward
+from videorm_hf.rewards import FunctionReward, MixtureReward, VideoRMReward
 
 FRAMES = torch.rand(2, 5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -183,3 +183,46 @@ def test_the_mean_of_several_scores():
     mean = mean_scores([one, other])
     torch.testing.assert_close(mean.loss, (one.loss + other.loss) / 2)
     torch.testing.assert_close(mean.rewards, (one.rewards + other.rewards) / 2)
+
+
+def test_a_clip_that_is_not_finite_makes_the_loss_so_where_a_reward_would_refuse_its_frames():
+    videorm = VideoRMReward(tiny_videorm(), tiny_processor())
+    frames = FRAMES.clone()
+    frames[1, 2] = torch.nan
+    with pytest.raises(ValueError, match="must lie in"):
+        videorm(frames, PROMPTS)
+    scores = score_frames(make_reward_terms([videorm]), frames.requires_grad_(), PROMPTS, {})
+    assert scores.rewards[0].isfinite().tolist() == [True, False] and not scores.loss.isfinite()
+
+
+def test_columns_that_are_called_as_a_rewards_own_arguments_do_not_reach_it():
+    seen = {}
+
+    def any_columns(frames, prompts, **columns):
+        seen.update(columns)
+        return redness(frames, prompts)
+
+    score(any_columns, columns={"frames": [1, 2], "prompts": [3, 4], "source": ["a", "b"]})
+    assert seen == {"source": ["a", "b"]}
+
+
+def test_rewards_are_differentiated_one_at_a_time():
+    alive = []
+
+    class Hungry(torch.nn.Module):
+        def forward(self, frames, prompts):
+            kept = 2.0 * frames
+            kept.register_hook(lambda gradient: alive.remove(self))
+            alive.append(self)
+            assert len(alive) == 1
+            return kept.mean(dim=(1, 2, 3, 4))
+
+    score_frames(make_reward_terms([Hungry(), Hungry()]), FRAMES.clone().requires_grad_(), PROMPTS, {})
+    assert alive == []
+
+
+def test_the_most_frames_that_a_videorm_reads():
+    reader = VideoRMReward(tiny_videorm(), tiny_processor(), num_frames=4)
+    mixture = MixtureReward({"a": reader, "b": FunctionReward(redness)}, {"a": 1.0, "b": 1.0})
+    assert frames_to_read(make_reward_terms([redness, mixture])) == 4
+    assert frames_to_read(make_reward_terms([redness])) is None

@@ -29,13 +29,23 @@ def draw(pipe, num_backprop_steps, **overrides):
 
 @pytest.mark.parametrize("make_scheduler", SCHEDULERS)
 @pytest.mark.parametrize("num_backprop_steps", [1, 2, STEPS])
-def test_frames_equal_ordinary_inference_exactly(make_scheduler, num_backprop_steps):
+def test_frames_equal_ordinary_inference_exactly_and_only_the_last_steps_build_a_graph(
+    make_scheduler, num_backprop_steps
+):
     pipe = lora_pipe(make_scheduler)
+    expected = infer(pipe, STEPS)
+    built, texts = [], []
+    pipe.transformer.register_forward_hook(lambda module, args, output: built.append(output[0].requires_grad))
+    pipe.text_encoder.register_forward_hook(lambda module, args, output: texts.append(torch.is_grad_enabled()))
     frames = draw(pipe, num_backprop_steps)
-    assert torch.equal(frames, infer(pipe, STEPS))
+    assert torch.equal(frames, expected)
     assert frames.shape == (2, 5, 3, 16, 16)
     assert frames.requires_grad
     assert frames.min() >= 0.0 and frames.max() <= 1.0
+    with_guidance = 2
+    early = (STEPS - num_backprop_steps) * with_guidance
+    assert built == [False] * early + [True] * num_backprop_steps * with_guidance
+    assert texts == [False] * with_guidance
 
 
 def test_a_pipeline_that_infers_in_inference_mode_is_unwrapped():
@@ -57,20 +67,6 @@ def test_sample_equals_ordinary_inference_and_has_no_graph():
     frames = sample(pipe, PROMPTS, generator=generators(2), **arguments)
     assert torch.equal(frames, infer(pipe, STEPS))
     assert not frames.requires_grad
-
-
-@pytest.mark.parametrize("make_scheduler", SCHEDULERS)
-@pytest.mark.parametrize("num_backprop_steps", [1, 2, STEPS])
-def test_only_the_last_steps_build_a_graph(make_scheduler, num_backprop_steps):
-    pipe = lora_pipe(make_scheduler)
-    built, texts = [], []
-    pipe.transformer.register_forward_hook(lambda module, args, output: built.append(output[0].requires_grad))
-    pipe.text_encoder.register_forward_hook(lambda module, args, output: texts.append(torch.is_grad_enabled()))
-    draw(pipe, num_backprop_steps)
-    with_guidance = 2
-    early = (STEPS - num_backprop_steps) * with_guidance
-    assert built == [False] * early + [True] * num_backprop_steps * with_guidance
-    assert texts == [False] * with_guidance
 
 
 def test_a_second_order_scheduler_counts_each_of_its_steps():

@@ -1,5 +1,6 @@
 """Videos to scores: the same as scoring files, each computed once, kept over runs, failures named."""
 
+import linecache
 import os
 import shutil
 import sys
@@ -224,3 +225,22 @@ def test_scores_of_a_reward_of_ones_own_depend_on_its_file(tmp_path: Path, monke
         )
     plus, minus = (reward_settings(load_reward(f"{name}:light"), "light", 8) for name in ("own_plus", "own_minus"))
     assert {key for key in plus if plus[key] != minus[key]} == {"configuration"}
+
+
+def test_a_mixture_that_is_written_in_a_module_of_ones_own_is_told_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+from videorm_hf.rewards import FrameMean, MixtureReward
+red = FrameMean(lambda images, prompts: images[:, 0].mean(dim=(1, 2)))
+mix = MixtureReward({"red": red}, {"red": WEIGHT})
+"""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = []
+    for weight in ("1.0", "2.00"):
+        (tmp_path / "my_mixture.py").write_text(source.replace("WEIGHT", weight))
+        sys.modules.pop("my_mixture", None)
+        linecache.checkcache()
+        settings.append(reward_settings(load_reward("my_mixture:mix"), "my_mixture:mix", 8))
+    assert settings[0]["configuration"] != settings[1]["configuration"]

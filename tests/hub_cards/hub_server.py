@@ -49,7 +49,11 @@ class _Handler(BaseHTTPRequestHandler):
             entries = [json.loads(line) for line in body.splitlines()]
             files = {entry["value"]["path"]: entry["value"] for entry in entries if entry["key"] == "file"}
             contents = {name: base64.b64decode(value["content"]) for name, value in files.items()}
-            self.server.files.setdefault(repository, {}).update(contents)
+            kept = self.server.files.setdefault(repository, {})
+            for entry in entries:
+                if entry["key"] == "deletedFile":
+                    del kept[entry["value"]["path"]]
+            kept.update(contents)
             self._answer({"commitUrl": f"{self.server.url}/x/y/commit/{'0' * 40}", "commitOid": "0" * 40})
         else:
             self.send_error(404)

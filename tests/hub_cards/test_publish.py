@@ -43,7 +43,7 @@ def test_a_dry_run_asks_the_network_for_nothing() -> None:
         assert f"{repository.kind} us/{repository.name}\n" in done.stdout
     assert re.search(r"[\d,]+  recipe.yaml\n", done.stdout) and "nothing was uploaded" in done.stdout
     # The same without --dry-run is stopped at its first request: the hook would have seen one.
-    done = run_without_network("us", "--only", "videorm-h14")
+    done = run_without_network("us", "--only", "t2v-mini")
     assert done.returncode != 0 and "the network was asked" in done.stderr
 
 
@@ -118,7 +118,7 @@ def test_what_a_working_copy_holds_besides_stays(tmp_path: Path) -> None:
 
 def trained_folder(folder: Path, name: str) -> Path:
     """What a training leaves: weights and a card, and what it needed itself."""
-    of_training = ("checkpoint-8/optimizer.pt", "training_args.bin", "features/0.safetensors", "runs/x/events.1")
+    of_training = ("checkpoint-8/optimizer.pt", "training_args.bin", "_features/0.safetensors", "runs/x/events.1")
     for file in ("model.safetensors", "unet/checkpoint-shards.json", ".cache/x", *of_training):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text("x")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor, AutoVideoProcessor
 
-from tests.factories import tiny_videorm_folder
+from tests.factories import tiny_videorm, tiny_videorm_folder
 from videorm_hf import VideoRMConfig, VideoRMModel, VideoRMProcessor, VideoRMVideoProcessor
 
 # A folder on the import path that hides the package, as on a machine where it was never installed.
@@ -81,7 +81,13 @@ def test_saving_a_loaded_model_keeps_it_complete(videorm_folder, real_clips, tmp
 
 
 def test_every_head_survives_the_round_trip(tmp_path, real_clips):
-    for temporal_head in ("conv1d", "lstm", "mean"):
-        folder = tiny_videorm_folder(tmp_path / temporal_head, temporal_head=temporal_head)
-        assert AutoModel.from_pretrained(folder).config.temporal_head == temporal_head
-        assert len(score_with_package(folder, real_clips[0])) == 2
+    rewards = set()
+    for temporal_head in ("transformer", "conv1d", "lstm", "mean"):
+        overrides = {"temporal_head": temporal_head, "open_gate": temporal_head != "mean"}
+        folder, model = tiny_videorm_folder(tmp_path / temporal_head, **overrides), tiny_videorm(**overrides)
+        inputs = AutoProcessor.from_pretrained(folder)(text=["a"], videos=[real_clips[0]])
+        with torch.no_grad():
+            expected = model(**inputs).rewards
+            torch.testing.assert_close(AutoModel.from_pretrained(folder)(**inputs).rewards, expected)
+        rewards.add(expected.item())
+    assert len(rewards) == 4

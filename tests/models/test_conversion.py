@@ -216,6 +216,11 @@ def test_transformers_folder(tmp_path: Path, legacy_eos: bool) -> None:
         clip.config.text_config.eos_token_id = clip.text_model.eos_token_id = 2
     source = tmp_path / "pickscore"
     clip.save_pretrained(source)
+    if legacy_eos:  # and with them keys of libraries of their time
+        config = json.loads((source / "config.json").read_text())
+        for tower in ("text_config", "vision_config"):
+            config[tower] |= {"dropout": 0.0, "add_cross_attention": False, "torchscript": False, "num_beams": 1}
+        (source / "config.json").write_text(json.dumps(config))
     tokenizer = clip_tokenizer()
     tokenizer.save_pretrained(source)
     CLIPImageProcessor(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]).save_pretrained(source)
@@ -489,3 +494,11 @@ def test_tokenizer_differs_where_open_clip_repairs_text() -> None:
 def test_tokenizer_on_real_prompts() -> None:
     same = same_ids(real_data("prompts/vbench_all_dimension.txt").read_text(encoding="utf-8").splitlines())
     assert len(same) > 900 and all(same)
+
+
+def test_a_clip_that_takes_longer_prompts_is_refused(tmp_path: Path) -> None:
+    text, vision = clip_configs(TINY, "tiny")
+    text = {**text, "max_position_embeddings": 248}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64)).save_pretrained(tmp_path / "long")
+    with pytest.raises(ConversionError, match="takes prompts of 248 tokens; expected CLIP's 77"):
+        convert_checkpoint(tmp_path / "long", tmp_path / "out")

@@ -213,3 +213,15 @@ def test_contradictory_settings_are_errors():
         VideoRMVideoProcessor()(clip, num_frames=0)
     with pytest.raises(ValueError, match="one size when they are not resized"):
         VideoRMVideoProcessor()([clip, np.zeros((1, 6, 5, 3), dtype=np.uint8)], do_resize=False)
+
+
+def test_floats_of_any_width_share_a_batch() -> None:
+    clips = [torch.rand(2, 3, 8, 8, dtype=dtype) for dtype in (torch.float64, torch.float16, torch.float32)]
+    clips.append(torch.randint(0, 255, (2, 3, 8, 8), dtype=torch.uint8))
+    pixels = VideoRMVideoProcessor(num_frames=2)(clips)["pixel_values_videos"]
+    assert pixels.dtype == torch.float32 and pixels.shape[:2] == (4, 2)
+
+
+def test_frames_that_are_larger_than_what_they_are_padded_to_are_an_error() -> None:
+    with pytest.raises(ValueError, match="pad_size must hold frames resized to .*336"):
+        VideoRMVideoProcessor(size={"longest_edge": 336})(torch.rand(2, 3, 8, 8))

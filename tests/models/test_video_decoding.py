@@ -27,6 +27,7 @@ from tests.video_factory import (
     write_video,
     write_video_without_frames,
 )
+from videorm_hf.models.videorm import video_decoding_videorm
 from videorm_hf.models.videorm.video_decoding_videorm import (
     VideoDecodingError,
     read_frames,
@@ -417,3 +418,14 @@ def test_num_frames_must_be_positive() -> None:
 def test_the_error_keeps_its_reason_across_processes() -> None:
     error = pickle.loads(pickle.dumps(VideoDecodingError("empty", "no data")))
     assert (error.reason, str(error)) == ("empty", "no data")
+
+
+def test_a_picture_too_large_to_read_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "a.mp4", numbered_frames(3))
+    read_frames(tmp_path / "a.mp4", 2)
+    monkeypatch.setattr(video_decoding_videorm, "MAX_PIXELS", 63 * 48)
+    with pytest.raises(VideoDecodingError, match="too large to read") as raised:
+        read_frames(tmp_path / "a.mp4", 2)
+    assert raised.value.reason == "decode_error"

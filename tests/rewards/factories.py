@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel, BertTokenizer, CLIPConfig, CLIPImageProcessor, CLIPModel
 
-from videorm_hf.models.open_clip_layout import clip_configs, clip_tokenizer
+from tests.factories import shared_tokenizer
+from videorm_hf.models.open_clip_layout import clip_configs
 
 PROMPTS = ["a corgi on a skateboard", "two kites over the sea at dusk"]
 SIDE = 32
@@ -73,7 +74,7 @@ def tiny_clip_model(seed: int = 0) -> CLIPModel:
 def clip_folder(folder: Path, model: CLIPModel) -> Path:
     """Write a model as PickScore is published: a transformers folder with tokenizer and image processor."""
     model.save_pretrained(folder)
-    clip_tokenizer().save_pretrained(folder)
+    shared_tokenizer().save_pretrained(folder)
     tiny_image_processor().save_pretrained(folder)
     return folder
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videorm_hf.rewards import FrameMean, MixtureReward
+from videorm_hf.rewards import FrameMean, FunctionReward, MixtureReward
 
 PROMPTS = ["a corgi", "a cat asleep"]
 
@@ -49,3 +49,10 @@ def test_names_must_agree() -> None:
         MixtureReward({}, {})
     with pytest.raises(ValueError, match="and 1 prompts"):
         MixtureReward({"red": reward}, {"red": 1.0})(torch.rand(2, 4, 3, 6, 6), PROMPTS[:1])
+
+
+def test_a_function_must_give_one_reward_a_video() -> None:
+    frames, prompts = torch.rand(2, 4, 3, 8, 8), ["a", "b"]
+    for wrong, got in ((lambda f, p: f.mean(dim=(1, 3, 4))[:, :1], r"\(2, 1\)"), (lambda f, p: [0.0, 1.0], "list")):
+        with pytest.raises(ValueError, match=rf"must return a tensor of shape \(2,\).* got {got}"):
+            FunctionReward(wrong, name="mine")(frames, prompts)

@@ -10,7 +10,7 @@ def test_cells_of_a_csv_file(tmp_path: Path) -> None:
     path.write_text(
         "video,prompt,item_id,rating,note\n"
         "0001.mp4,7,0001,4,a\n"
-        'b.mp4,"a cat, asleep",12,4.5,\n'
+        'b.mp4,"a cat, asleep",12e45,4.5,\n'
         "c.mp4,,-3,1e-2,NA\n"
         "d.mp4,nan,1.,,007\n",
         encoding="utf-8",
@@ -18,7 +18,7 @@ def test_cells_of_a_csv_file(tmp_path: Path) -> None:
     rows = read_table(path)
     assert [row["video"] for row in rows] == ["0001.mp4", "b.mp4", "c.mp4", "d.mp4"]
     assert [row["prompt"] for row in rows] == ["7", "a cat, asleep", None, "nan"]
-    assert [row["item_id"] for row in rows] == ["0001", 12, -3, 1.0]
+    assert [row["item_id"] for row in rows] == ["0001", "12e45", "-3", "1."]
     assert [row["rating"] for row in rows] == [4, 4.5, 0.01, None]
     assert [row["note"] for row in rows] == ["a", None, "NA", "007"]
 

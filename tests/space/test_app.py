@@ -77,7 +77,7 @@ def test_an_upload_over_the_limit_is_refused(space: Running) -> None:
 @pytest.mark.parametrize("name", ["clip.pkl", "clip.py", "clip.html", "clip"])
 def test_other_kinds_of_files_are_rejected(space: Running, space_files: Path, name: str) -> None:
     (path,) = space.upload(name, (space_files / "a.mp4").read_bytes()).raise_for_status().json()
-    with pytest.raises(RuntimeError, match="Invalid file type|error|null"):
+    with pytest.raises(RuntimeError, match="Invalid file type"):
         space.call("score", [as_upload(path)], "a dog runs")
 
 

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.factories import tiny_videorm
+from tests.factories import shared_tokenizer, tiny_videorm
 from videorm_hf import VideoRMModel, VideoRMProcessor, VideoRMVideoProcessor
-from videorm_hf.models.open_clip_layout import clip_tokenizer
 from videorm_hf.trainer import VideoRewardConfig, VideoRewardTrainer
 
 SIZE = 32
@@ -37,7 +36,7 @@ def small_model(seed: int = 0, open_gate: bool = True, **overrides: Any) -> Vide
 def small_processor(num_frames: int = 4) -> VideoRMProcessor:
     side = {"height": SIZE, "width": SIZE}
     videos = VideoRMVideoProcessor(num_frames=num_frames, size={"longest_edge": SIZE}, pad_size=side)
-    return VideoRMProcessor(videos, clip_tokenizer())
+    return VideoRMProcessor(videos, shared_tokenizer())
 
 
 def small_folder(path: str | Path, **overrides: Any) -> str:

@@ -191,3 +191,23 @@ def test_an_adapter_cannot_be_cached(tmp_path):
     base = small_folder(tmp_path / "base")
     with pytest.raises(ValueError, match="needs frozen towers: got a peft_config"):
         small_trainer(tmp_path, model=base, cache_features=True, peft_config=LoraConfig(target_modules=["q_proj"]))
+
+
+def test_other_settings_of_a_tower_without_weights_of_their_own_are_stale(tmp_path):
+    cache = {"cache_features": True, "feature_cache_dir": str(tmp_path / "features")}
+    small_trainer(tmp_path / "a", rated_items(1), **cache)
+    other = small_model()
+    other.config.vision_config.hidden_act = "gelu"
+    with pytest.raises(ValueError, match="stale: they were computed with other towers"):
+        small_trainer(tmp_path / "b", rated_items(1), model=other, **cache)
+
+
+def test_features_are_computed_in_the_precision_of_the_run(tmp_path):
+    half, full = (
+        small_trainer(tmp_path / name, rated_items(1), cache_features=True, bf16=name == "half")
+        for name in ("half", "full")
+    )
+    found = [trainer.train_dataset[0].frame_embeds[0] for trainer in (half, full)]
+    assert not torch.equal(*found)
+    torch.testing.assert_close(*found, atol=0.1, rtol=0.1)
+    assert not (tmp_path / "half" / "features").exists() and (tmp_path / "half" / "_features").is_dir()

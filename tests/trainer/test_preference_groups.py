@@ -198,7 +198,7 @@ def test_a_set_without_any_pair_is_an_error():
 
 
 def test_other_types_are_errors():
-    with pytest.raises(TypeError, match="got a|got str"):
+    with pytest.raises(TypeError, match="got str"):
         groups("folder")
     with pytest.raises(TypeError, match="got IterableDataset"):
         groups(Dataset.from_list([{"prompt": "a"}]).to_iterable_dataset())

@@ -83,7 +83,7 @@ def test_two_processes_train_as_one(tmp_path, kind):
     expected = {"item-0-0/c1": "truncated", "item-0-1/b": "missing"} if kind == "bad" else {}
     assert first["bad_clips"] == second["bad_clips"] == one.bad_clips == expected
     if kind == "cached":
-        assert len(list((tmp_path / "two" / "features").glob("frames-*.f32"))) == 2
+        assert len(list((tmp_path / "two" / "_features").glob("frames-*.f32"))) == 2
 
 
 @pytest.mark.slow

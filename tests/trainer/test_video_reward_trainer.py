@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import transformers
+from datasets import Dataset, DatasetDict
 from packaging.version import Version
 from peft import LoraConfig
 from transformers import AutoModel, AutoProcessor
@@ -22,7 +23,7 @@ from tests.trainer.factories import (
     small_trainer,
     weights,
 )
-from videorm_hf.rewards import VideoRMReward
+from videorm_hf.rewards import VideoRMReward, load_reward
 from videorm_hf.trainer import VideoRewardTrainer
 from videorm_hf.videoprefer.items import Candidate, Item
 from videorm_hf.videoprefer.pairs import make_preference_pairs
@@ -75,6 +76,8 @@ def test_lora_and_the_head_move_and_the_saved_adapter_loads(tmp_path):
     trainer.reward_model.eval()
     with torch.no_grad():
         assert torch.equal(loaded(**inputs).rewards, trainer.reward_model(**inputs).rewards)
+    reward = load_reward(str(tmp_path / "run"))  # whose folder has no config.json
+    assert isinstance(reward, VideoRMReward) and reward.model.config.num_frames == 4
 
 
 def gradients(trainer, batches):
@@ -386,3 +389,35 @@ def test_arguments_that_do_not_fit_are_errors(tmp_path):
         VideoRewardTrainer(small_model(), small_args(tmp_path), processing_class=small_processor()).train()
     with pytest.raises(ValueError, match="read from a folder"):
         small_trainer(tmp_path, peft_config=LoraConfig(target_modules=["q_proj"]))
+
+
+def test_all_splits_at_once_are_no_training_set(tmp_path):
+    rows = Dataset.from_list([{"prompt": "a", "chosen": "a.mp4", "rejected": "b.mp4"}])
+    with pytest.raises(ValueError, match=r"one split of a DatasetDict: got all of \['train', 'test'\]"):
+        small_trainer(tmp_path, DatasetDict({"train": rows, "test": rows}))
+
+
+def test_other_data_are_evaluated_in_the_constructors_forms(tmp_path):
+    data = rated_items(2, seed=40)
+    expected = small_trainer(tmp_path, eval_dataset=data).evaluate()
+    trainer = small_trainer(tmp_path, frame_sampling="random")
+    names = ("loss", "accuracy", "margin")
+    found, predicted = trainer.evaluate(data), trainer.predict(data).metrics
+    assert [found[f"eval_{name}"] for name in names] == [expected[f"eval_{name}"] for name in names]
+    assert [predicted[f"test_{name}"] for name in names] == [expected[f"eval_{name}"] for name in names]
+    with pytest.raises(ValueError, match="all data must be given to the constructor"):
+        small_trainer(tmp_path, cache_features=True).evaluate(data)
+
+
+def test_a_row_without_a_video_is_a_bad_clip(tmp_path):
+    rows = preference_rows(3)
+    rows[0]["chosen"] = {"bytes": None, "path": None}
+    trainer = small_trainer(tmp_path, rows, max_bad_clips=1)
+    trainer.train()
+    assert list(trainer.bad_clips.values()) == ["missing"]
+
+
+@pytest.mark.parametrize("settings", [{"label_smoothing_factor": 0.1}, {"batch_eval_metrics": True}])
+def test_settings_that_mean_nothing_here_are_errors(tmp_path, settings):
+    with pytest.raises(ValueError, match="is not for preferences"):
+        small_args(tmp_path, **settings)

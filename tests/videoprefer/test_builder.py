@@ -66,7 +66,6 @@ def test_prepared_and_streamed_rows_are_the_same(folder: Path) -> None:
         streamed = builder.as_streaming_dataset()
         assert prepared.keys() == streamed.keys() == {"train", "test"}
         for split, rows in prepared.items():
-            assert list(rows.with_format("arrow").to_iterable_dataset().decode(False)) or True
             table = rows.data.to_pylist()
             assert table == list(streamed[split].decode(False))
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 from datasets import load_dataset
+from huggingface_hub import HfApi
 
+from tests.hub_cards.hub_server import HubServer
 from tests.video_factory import numbered_frames, write_video
 from tests.videoprefer.factories import item_record, rating_records, working_folder, write_folder
 from videorm_hf.videoprefer.builder import VideoPreferConfig
@@ -219,27 +221,24 @@ def test_without_a_pair_there_is_nothing_to_publish(tmp_path: Path) -> None:
         export_to_hub_layout(config(folder), tmp_path / "data", "zip", progress=False)
 
 
-class RecordingApi:
-    """Takes the place of the Hub's endpoint, which tests do not reach."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    def create_repo(self, repo_id: str, **settings: Any) -> None:
-        self.calls.append(("create_repo", {"repo_id": repo_id, **settings}))
-
-    def upload_folder(self, **settings: Any) -> None:
-        self.calls.append(("upload_folder", settings))
-
-
-def test_push_makes_the_repository_and_uploads_the_folder(folder: Path, tmp_path: Path) -> None:
+def test_push_makes_the_repository_and_leaves_no_rows_of_an_earlier_export(
+    folder: Path, tmp_path: Path, hub: HubServer
+) -> None:
     with pytest.raises(FileNotFoundError, match="no README.md"):
         push_to_hub(folder, "me/mine")
     export_to_hub_layout(config(folder), tmp_path / "data", progress=False)
     names = [name for name, _ in files_to_push(tmp_path / "data")]
     assert "README.md" in names and "preference/train-00000.parquet" in names
-    api = RecordingApi()
-    push_to_hub(tmp_path / "data", "me/mine", private=True, api=api)  # type: ignore[arg-type]
-    assert [name for name, _ in api.calls] == ["create_repo", "upload_folder"]
-    assert api.calls[0][1] == {"repo_id": "me/mine", "repo_type": "dataset", "private": True, "exist_ok": True}
-    assert api.calls[1][1] == {"repo_id": "me/mine", "repo_type": "dataset", "folder_path": tmp_path / "data"}
+    old = {"preference/train-00007.parquet": b"", "test/ratings.parquet": b"", "notes.md": b"mine"}
+    hub.files["datasets/me/mine"] = dict(old)
+    push_to_hub(tmp_path / "data", "me/mine", private=True, api=HfApi(endpoint=hub.url, token="hf_none"))
+    (created,) = hub.created
+    assert (created["organization"], created["name"], created["type"]) == ("me", "mine", "dataset")
+    assert created.get("private") or created.get("visibility") == "private"
+    assert sorted(hub.files["datasets/me/mine"]) == sorted([*names, "notes.md"])
+
+
+def test_a_hub_that_is_not_reached_is_said_in_words(folder: Path, tmp_path: Path) -> None:
+    export_to_hub_layout(config(folder), tmp_path / "data", progress=False)
+    with pytest.raises(ConnectionError, match="http://127.0.0.1:9 was not reached .*run again"):
+        push_to_hub(tmp_path / "data", "me/mine", api=HfApi(endpoint="http://127.0.0.1:9", token="hf_none"))

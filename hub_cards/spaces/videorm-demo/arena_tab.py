@@ -65,14 +65,15 @@ def build_arena_tab(tab: gr.Tab, rater: gr.BrowserState, options: Options) -> No
         buttons = [gr.Button(label, elem_id=f"vote-{choice}", min_width=90) for choice, label in _BUTTONS]
     status = gr.HTML(elem_id="vote-status")
     shown = [rater, name, duel_id, clips, status, *buttons]
-    tab.select(arena.enter, [rater], shown, concurrency_limit=None, show_progress="hidden", api_name="enter")
-    gr.on([rename.click, name.submit], arena.enter, [name], shown, concurrency_limit=None, api_name="rename")
+    # Past the queue, which scoring may fill: voting takes no model and never waits for one.
+    tab.select(arena.enter, [rater], shown, queue=False, show_progress="hidden", api_name="enter")
+    gr.on([rename.click, name.submit], arena.enter, [name], shown, queue=False, api_name="rename")
     for (choice, _), button in zip(_BUTTONS, buttons, strict=True):
         button.click(
             partial(arena.vote, choice),
             [rater, duel_id],
             shown,
-            concurrency_limit=None,
+            queue=False,
             show_progress="hidden",
             api_name=f"vote_{choice}",
         )

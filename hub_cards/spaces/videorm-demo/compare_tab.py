@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from videorm_hf.rewards import VideoRMReward
 logger = logging.getLogger(__name__)
 MAX_PROMPT = 500
 MAX_SEED = 2**31 - 1
-_NUM_KEPT = 32
+_SECONDS_KEPT = 3600
 Shown = tuple[str | None, str | None, str]
 
 
@@ -110,8 +111,9 @@ def make_comparison(reward: VideoRMReward, options: Options) -> Callable[[str, f
 
 
 def _new_file(folder: Path) -> Path:
-    """Name a new video, and remove old ones: Gradio copies what it shows as soon as it is returned."""
+    """Name a new video, and remove those of pages that were left long ago: a page asks for its video again and again."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-_NUM_KEPT]:
-        old.unlink()
+    for old in folder.iterdir():
+        if time.time() - old.stat().st_mtime > _SECONDS_KEPT:
+            old.unlink()
     return folder / f"{uuid.uuid4().hex}.mp4"

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Fields of SamplingArguments that the pipeline's call takes; the first is not part of `pipeline_kwargs`.
 CALL_FIELDS = ("num_inference_steps", "guidance_scale", "height", "width", "num_frames", "eta")
+# Those that no call takes, but that a LoRA's folder knows too.
+_FILE_FIELDS = ("dtype", "fps")
 
 _TABLE_READERS: dict[str, Callable[[str], Dataset]] = {
     ".json": Dataset.from_json,
@@ -39,7 +41,7 @@ _PROMPT_FILES = (".txt", *_TABLE_READERS)
 
 @dataclass
 class SamplingArguments:
-    """How videos are sampled; what is left out is as the LoRA was trained with, else the pipeline's default."""
+    """How videos are sampled; what is left out is as the LoRA was trained with, else a default."""
 
     num_inference_steps: int | None = field(default=None, metadata={"help": "Number of sampling steps."})
     guidance_scale: float | None = field(default=None, metadata={"help": "Classifier-free guidance scale."})
@@ -52,9 +54,17 @@ class SamplingArguments:
     )
     seed: int = field(default=42, metadata={"help": "Seed of the noise; each prompt derives its own from it."})
     batch_size: int = field(default=1, metadata={"help": "Videos sampled at once. The noise does not depend on it."})
-    dtype: str = field(default="float32", metadata={"help": "What pipelines compute in.", "choices": list(DTYPES)})
+    dtype: str | None = field(
+        default=None,
+        metadata={
+            "help": "What pipelines compute in. Default: the LoRA's base, else float32.",
+            "choices": list(DTYPES),
+        },
+    )
     device: str | None = field(default=None, metadata={"help": "Such as cuda:1. Default: the GPU if there is one."})
-    fps: int = field(default=8, metadata={"help": "Frames per second of the files."})
+    fps: int | None = field(
+        default=None, metadata={"help": "Frames per second of the files. Default: the run's sample_fps, else 8."}
+    )
     overwrite: bool = field(default=False, metadata={"help": "Write into an output folder that holds results."})
 
     def __post_init__(self) -> None:
@@ -72,32 +82,41 @@ class SamplingArguments:
                 The folders of the LoRAs that take part.
 
         Returns:
-            `VideoSettings`: what was given, completed by what the LoRAs were trained with.
-
-        Raises:
-            ValueError: If two LoRAs were trained with different values of an argument that was not given.
+            `VideoSettings`: what was given, completed by what the LoRAs were trained with. Two that were trained with
+            different values of an argument that was not given are a `ValueError`.
         """
-        given = {name: self.__dict__[name] for name in CALL_FIELDS if self.__dict__[name] is not None}
-        given = {**parse_object(self.pipeline_kwargs, "pipeline_kwargs"), **given}
-        trained: dict[str, Any] = {}
-        for folder in loras:
-            for name, value in trained_settings(folder).items():
-                if name not in given and trained.setdefault(name, value) != value:
-                    raise ValueError(
-                        f"The LoRAs were trained with different {name}, {trained[name]!r} and {value!r}: give "
-                        f"--{name}, or --pipeline_kwargs, to sample both alike."
-                    )
+        given = {**parse_object(self.pipeline_kwargs, "pipeline_kwargs"), **self._given(CALL_FIELDS)}
+        trained = _agreed(trained_settings, loras, given)
+        written = {"dtype": "float32", "fps": 8, **_agreed(_trained_files, loras, self._given(_FILE_FIELDS))}
         if trained:
-            said = ", ".join(f"{name}={value!r}" for name, value in trained.items())
+            said = ", ".join(f"{name}={value!r}" for name, value in {**trained, **written}.items())
             logger.info("Sampling as the LoRA was trained, where nothing else was given: %s.", said)
+        written |= self._given(_FILE_FIELDS)
         return VideoSettings(
             call={**trained, **given},
             seed=self.seed,
             batch_size=self.batch_size,
-            dtype=parse_dtype(self.dtype),
+            dtype=parse_dtype(written["dtype"]),
             device=torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu")),
-            fps=self.fps,
+            fps=written["fps"],
         )
+
+    def _given(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return those of some fields that have a value."""
+        return {name: self.__dict__[name] for name in names if self.__dict__[name] is not None}
+
+
+def _agreed(read: Callable[[Path], dict[str, Any]], loras: Sequence[Path], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what several LoRAs were trained with, which must be the same but for what is given."""
+    agreed: dict[str, Any] = {}
+    for folder in loras:
+        for name, value in read(folder).items():
+            if name not in given and agreed.setdefault(name, value) != value:
+                raise ValueError(
+                    f"The LoRAs were trained with different {name}, {agreed[name]!r} and {value!r}: give --{name}, or "
+                    f"--pipeline_kwargs, to sample both alike."
+                )
+    return agreed
 
 
 def parse_object(value: dict[str, Any] | str | None, name: str) -> dict[str, Any]:
@@ -231,9 +250,23 @@ def trained_settings(lora: Path) -> dict[str, Any]:
     Returns:
         `dict[str, Any]`: arguments of the pipeline's call; empty where the folder does not say.
     """
+    sampling = _sampling_facts(lora)
+    steps = {"num_inference_steps": sampling.get("num_inference_steps")}
+    call = {**steps, **sampling.get("pipeline_kwargs", {})}
+    return {name: value for name, value in call.items() if value is not None}
+
+
+def _trained_files(lora: Path) -> dict[str, Any]:
+    """Read what the base of a LoRA was loaded in, of the types that can be given, and the frame rate of its files."""
+    sampling = _sampling_facts(lora)
+    known = {"dtype": sampling.get("dtype") in DTYPES, "fps": "fps" in sampling}
+    return {name: sampling[name] for name in _FILE_FIELDS if known[name]}
+
+
+def _sampling_facts(lora: Path) -> dict[str, Any]:
+    """Read how a LoRA's folder says that videos were sampled; empty where it does not."""
     path = lora / FACTS_NAME
     if not path.is_file():
         return {}
-    sampling: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["sampling"]
-    steps = {"num_inference_steps": sampling["num_inference_steps"]}
-    return {name: value for name, value in {**steps, **sampling["pipeline_kwargs"]}.items() if value is not None}
+    sampling: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["sampling"]
+    return sampling

@@ -24,7 +24,9 @@ from draftv_trainer.demo.miniature import (
     GUIDANCE_SCALE,
     NUM_INFERENCE_STEPS,
     PIPELINE_KWARGS,
+    PIXEL_SCALE,
     SIZE,
+    TIE_MARGIN,
     UPDATES,
     lora_config,
     tuning_arguments,
@@ -47,10 +49,7 @@ SEED = 0
 SHOWN_FAULTS = ("wrong_direction", "wrong_color", "shuffled", "jitter", "flicker")
 SCENE = Scene((Thing("circle", "red", "large", "left", "fast"),), "white")
 SCENE_PROMPT = "a big red ball moves to the left, on a white background"
-PIXEL_SCALE = 4  # H.264 halves the resolution of colour: tiny clips are written enlarged
 MEASURES = ("prompt following", "motion as told", "video quality", "judge's mean", "VIDEORM")
-# Ratings closer than this are a tie.
-TIE_MARGIN = 0.1
 
 
 @dataclass(frozen=True)

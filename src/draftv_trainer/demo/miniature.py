@@ -16,6 +16,9 @@ GUIDANCE_SCALE = 3.0
 # What else the pipeline is called with.
 SIZE: dict[str, Any] = {"height": SIDE, "width": SIDE}
 PIPELINE_KWARGS: dict[str, Any] = {"video_length": NUM_FRAMES, "clean_caption": False}
+PIXEL_SCALE = 4  # H.264 halves the resolution of colour: tiny clips are written enlarged
+# Ratings closer than this are a tie: half of one claim of a prompt with five.
+TIE_MARGIN = 0.1
 LEARNING_RATE = 7e-4
 UPDATES = 40  # of the demo and the Space: a few minutes
 LORA_RANK = 8

@@ -11,7 +11,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from videorm_hf.annotation.calls import CallFinder, Key, Plan, check_same_judge, key_of, plan_calls
+from videorm_hf.annotation.calls import (
+    CallFinder,
+    Key,
+    Plan,
+    check_same_judge,
+    check_same_question,
+    key_of,
+    plan_calls,
+)
 from videorm_hf.annotation.journal import Journal, read_records
 from videorm_hf.annotation.messages import build_messages, text_length
 from videorm_hf.annotation.options import AnnotationOptions
@@ -138,9 +146,10 @@ class VideoAnnotator:
         find = CallFinder(items, self.rubrics, is_pairwise)
         has_failed: dict[Key, bool] = {}
         for record in read_records(output):
+            check_same_judge(record, self.options, output)
             call = find(key_of(record))
             if call is not None:
-                check_same_judge(record, call, self.options, output)
+                check_same_question(record, call, self.options, output)
                 has_failed[call.key] = record.get("rating", record.get("verdict")) is None
             if "reply" in record:
                 num_images = self.options.num_frames * len(record.get("videos", ()))

@@ -125,39 +125,55 @@ def key_of(record: Record) -> Key:
         raise JournalError(f"A record without {error} is none of an annotation run: {str(record)[:80]}") from error
 
 
-def check_same_judge(record: Record, call: Call, options: AnnotationOptions, path: Path) -> None:
-    """Refuse to continue a journal that another judge or another question began.
+def check_same_judge(record: Record, options: AnnotationOptions, path: Path) -> None:
+    """Refuse to continue a journal that another judge began, or people, whatever they were asked.
 
     Args:
-        record (`dict`): A record that the journal holds for the call.
-        call ([`Call`]): The call.
+        record (`dict`): Any record that the journal holds.
         options ([`AnnotationOptions`]): Of the run that would continue it.
         path (`Path`): The journal.
 
     Raises:
         JournalError: If they differ.
     """
-    if record.get("judge") is None:
+    before = record.get("judge")
+    if not isinstance(before, dict):
         raise JournalError(
-            f"{path} holds ratings without a judge, such as people's: {options.model} would not be asked about these "
-            "videos. Name another output for this run."
+            f"{path} holds ratings without a judge, such as people's, which {options.model} does not continue. "
+            "Name another output for this run."
         )
-    now = identity(call, options)
-    changed = [name for name in now if name in record and record[name] != now[name]]
+    mode = "pairwise" if record.get("kind") == "pairwise" else "pointwise"
+    now = {"mode": options.mode, "judge": _judge(options)}
+    _check_unchanged({"mode": mode, "judge": {name: before.get(name) for name in now["judge"]}}, now, path)
+
+
+def check_same_question(record: Record, call: Call, options: AnnotationOptions, path: Path) -> None:
+    """Refuse to continue a journal in which a call was another question, which is a [`JournalError`].
+
+    Args:
+        record (`dict`): The record that the journal holds for the call.
+        call ([`Call`]): The call.
+        options ([`AnnotationOptions`]): Of the run that would continue it.
+        path (`Path`): The journal.
+    """
+    _check_unchanged(record, identity(call, options), path)
+
+
+def _check_unchanged(before: Record, now: Record, path: Path) -> None:
+    changed = [name for name in now if name in before and before[name] != now[name]]
     if changed:
-        differences = "; ".join(f"{name} was {record[name]}, is {now[name]}" for name in changed)
+        differences = "; ".join(f"{name} was {before[name]}, is {now[name]}" for name in changed)
         raise JournalError(f"{path} was begun otherwise: {differences}. Name another output for this run.")
+
+
+def _judge(options: AnnotationOptions) -> Record:
+    return {"model": options.model, "num_frames": options.num_frames, "temperature": options.temperature}
 
 
 def identity(call: Call, options: AnnotationOptions) -> Record:
     """Return what must be the same for two records to be comparable, as it stands in a record."""
     return {
-        "judge": {
-            "model": options.model,
-            "rubric_version": call.rubric.version,
-            "num_frames": options.num_frames,
-            "temperature": options.temperature,
-        },
+        "judge": {**_judge(options), "rubric_version": call.rubric.version},
         "rubric_hash": call.rubric.hash,
         "frame_size": options.frame_size,
         "prompt": call.item.prompt,

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _NO_KEY = "none"
+_NEWER_LENGTH_NAME = "max_completion_tokens"
 _SHORTEST_SECRET = 8  # characters; a shorter key is a placeholder, and replies may hold the same letters by chance
 # The whole run is misconfigured: no other call would fare better.
 _FATAL = {401: "refused the key", 403: "refused access", 404: "does not know the model or the address"}
@@ -93,6 +94,7 @@ class ChatClient:
         self._stopping = stopping
         self._requests = RateLimit(options.requests_per_minute)
         self._tokens = RateLimit(options.tokens_per_minute)
+        self._length_name = "max_tokens"  # which nearly every server knows
         self._wait_until = 0.0  # what a server said with Retry-After holds for all calls
         self._client = openai.AsyncOpenAI(
             api_key=self._key, base_url=options.base_url, timeout=options.timeout, max_retries=0
@@ -140,7 +142,7 @@ class ChatClient:
             "model": self.options.model,
             "messages": messages,
             "temperature": self.options.temperature,
-            "max_tokens": self.options.max_tokens,
+            self._length_name: self.options.max_tokens,
         }
         if response_format is not None:
             body["response_format"] = response_format
@@ -194,6 +196,9 @@ class ChatClient:
             why = _FATAL.get(status or 0, "says that the quota is used up")
             message = f"the server {why} ({self._describe(error)}); the key comes from ${self.options.api_key_env}"
             raise NoReplyError(message, attempt, status, is_fatal=True) from None
+        if status == 400 and _NEWER_LENGTH_NAME in str(error) and attempt < self.options.max_attempts:
+            self._length_name = _NEWER_LENGTH_NAME  # OpenAI's reasoning models take no other
+            return 0.0
         will_not = status is not None and status < 500 and status not in (408, 409, 425, 429)
         if will_not or attempt == self.options.max_attempts:
             raise NoReplyError(self._describe(error), attempt, status) from None

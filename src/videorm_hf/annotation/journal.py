@@ -1,8 +1,8 @@
 """The journal of an annotation run, which is the rating file: one JSON line a call, only ever appended to.
 
 A record is handed to the operating system whole before anything else happens with the reply, so that killing the
-process loses none; it is forced to the disk once a second, so that a power cut loses the last second at most. What an
-interrupted write leaves at the end is mended when the journal is opened next.
+process loses none; it is forced to the disk with the first record of each second, so that a power cut loses those
+since then. What an interrupted write leaves at the end is mended when the journal is opened next.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Opinions on videos, from judges or people: ratings of one video each, or comparisons of two."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -38,6 +38,11 @@ class Opinions:
     pairs: Mapping[Pair, tuple[float, float]]
     failures: Counter[str] = field(default_factory=Counter)
     position: "PositionBias | None" = None
+
+    def of_items(self, item_ids: Collection[str]) -> "Opinions":
+        """Return the same about some items alone; counts of failures and of positions stay those of all."""
+        ratings = {video: rating for video, rating in self.ratings.items() if video[0] in item_ids}
+        return replace(self, ratings=ratings, pairs={pair: v for pair, v in self.pairs.items() if pair[0] in item_ids})
 
 
 @dataclass(frozen=True)

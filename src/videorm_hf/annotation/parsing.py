@@ -71,7 +71,8 @@ def parse_verdict(text: str | None, finish_reason: str | None = None) -> Verdict
 
 # --- The reply as a whole ------------------------------------------------------------------------------------------
 
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+# Where a chat template opens the thoughts, the reply holds their end alone.
+_THOUGHTS = re.compile(r"(?:<think>|\A(?!.*<think>)).*?</think>", re.DOTALL)
 _MARKS = re.compile(r'[*_`"“”]')
 _REFUSAL = re.compile(
     r"\b(?:i\s+am|i'm)\s+(?:sorry|unable|not\s+able)\b(?=.{0,80}?\b(?:assist|help|provide|rate|rating|evaluat|judge|view|see"

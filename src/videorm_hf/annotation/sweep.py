@@ -84,6 +84,7 @@ def run_sweep(
         [`SweepPoint`]: each combination, once it is asked.
     """
     (dimension,) = options.dimensions
+    item_ids = {item.item_id for item in items}
     spent = 0.0
     for temperature in temperatures:
         for frames in num_frames:
@@ -94,7 +95,7 @@ def run_sweep(
             spent += summary.cost
             agreement, problem = None, None
             try:
-                judge = read_opinions(journal, dimension, name=options.model)
+                judge = read_opinions(journal, dimension, name=options.model).of_items(item_ids)
                 agreement = measure_agreement(
                     judge, reference, models, score_ties=score_ties, num_resamples=num_resamples, seed=seed
                 )

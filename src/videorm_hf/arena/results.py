@@ -6,7 +6,7 @@ are brought together is open. Here every vote counts, and intervals resample pro
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import binomtest
@@ -175,6 +175,11 @@ def measure_raters(votes: Sequence[Vote], duels: Mapping[str, Duel]) -> RaterAgr
 
 
 def _against_others(rater: str, votes: Sequence[Vote], pairs: Sequence[LabelledPair]) -> Agreement | None:
+    # Intervals are over prompts, of which there may be several duels: a pair's prompt is its item here.
+    pairs = [
+        replace(pair, item_id=pair.prompt, a_id=f"{pair.item_id} {pair.a_id}", b_id=f"{pair.item_id} {pair.b_id}")
+        for pair in pairs
+    ]
     mine = [pair for vote, pair in zip(votes, pairs, strict=True) if vote.rater == rater]
     others = [pair for vote, pair in zip(votes, pairs, strict=True) if vote.rater != rater]
     reference = opinions_of_votes(others, "all others", DIMENSION)

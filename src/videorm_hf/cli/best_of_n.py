@@ -102,7 +102,10 @@ def _write(results: Sequence["BestOfN"], failures: dict[str, dict[str, int]], ti
     from videorm_hf.reporting.tables import markdown_table
 
     if not results:
-        raise ValueError("No item has two videos that are rated and scored, so there is nothing to choose from.")
+        raise ValueError(
+            "No item has two videos that are rated and scored, so there is nothing to choose from. Not scored: "
+            f"{failures}."
+        )
     output.mkdir(parents=True, exist_ok=True)
     content = {"title": title, "failures": failures, "results": [asdict(result) for result in results]}
     (output / "best_of_n.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -42,13 +42,17 @@ def build(
     settings = options.dataset_settings(
         folder, ratings, candidates, dimension, pairs_on, keep_ties, min_margin, split, seed, num_workers, strict
     )
+    for view in VIEWS:  # what datasets prepares takes the place of all that is there
+        there = output / view
+        if there.exists() and not ((there / "dataset_info.json").is_file() or not any(there.iterdir())):
+            raise FileExistsError(f"{there} holds no prepared data set, and is not replaced: name another --output.")
     for view in VIEWS:
         with tempfile.TemporaryDirectory() as cache:
             builder = VideoPrefer(config_name=view, cache_dir=cache, **settings)
             builder.config.checked(builder.config.open())  # nothing is written where this raises
             builder.download_and_prepare(str(output / view), download_mode="force_redownload")
-        for lock in output.glob("*.lock"):  # which datasets leaves behind
-            lock.unlink()
+        for lock in (f"{view}_builder.lock", f"{view}.incomplete_info.lock"):  # which datasets leaves behind
+            (output / lock).unlink(missing_ok=True)
         for name, rows in builder.info.splits.items():
             typer.echo(f"{view}, {name}: {counted(rows.num_examples, 'row')}")
     split_of = assign_splits(WorkingFolder(folder, ()).prompts(), builder.config.fractions, seed)

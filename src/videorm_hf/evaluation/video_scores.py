@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from transformers import PreTrainedModel
 from videorm_hf.evaluation.score_store import Score, ScoreKey, ScoreStore
 from videorm_hf.evaluation.variants import ORIGINAL, read_variant
 from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError
-from videorm_hf.rewards import FunctionReward, Reward, VideoRMBlipReward, VideoRMReward
+from videorm_hf.rewards import REWARDS, FunctionReward, Reward, VideoRMBlipReward, VideoRMReward
 from videorm_hf.scoring.decode_pool import decode_ahead, default_num_workers
 from videorm_hf.scoring.journal import weights_fingerprint
 
@@ -136,7 +137,7 @@ def reward_settings(reward: Reward, spec: str, num_frames: int) -> dict[str, Any
     parts = [module.config.to_json_string() for module in reward.modules() if isinstance(module, PreTrainedModel)]
     if isinstance(reward, (VideoRMReward, VideoRMBlipReward)):
         parts += [reward.processor.video_processor.to_json_string(), str(reward.num_frames)]
-    parts += _own_code(reward)
+    parts += _own_code(reward, kind)
     return {
         "reward": spec,
         "class": type(reward).__name__,
@@ -147,16 +148,21 @@ def reward_settings(reward: Reward, spec: str, num_frames: int) -> dict[str, Any
     }
 
 
-def _own_code(reward: Reward) -> list[str]:
-    """Return the file that a user's own reward is written in, for it has no weights to be told by."""
+def _own_code(reward: Reward, module_name: str) -> list[str]:
+    """Return the files that a user's own reward is written in, for it has no weights to be told by.
+
+    A mixture or a function of one's own may be an object of this package, made in a module of one's own.
+    """
     code = reward.function if isinstance(reward, FunctionReward) else type(reward)
-    module = inspect.getmodule(code)
-    if module is None or module.__name__.startswith("videorm_hf."):
-        return []
-    try:
-        return [inspect.getsource(module)]
-    except (OSError, TypeError):  # typed into an interpreter: there is no file
-        return []
+    modules = {inspect.getmodule(code), None if module_name in REWARDS else sys.modules.get(module_name)}
+    own = {module.__name__: module for module in modules if module and not module.__name__.startswith("videorm_hf.")}
+    sources = []
+    for name in sorted(own):
+        try:
+            sources.append(inspect.getsource(own[name]))
+        except (OSError, TypeError):  # typed into an interpreter: there is no file
+            continue
+    return sources
 
 
 def score_requests(

@@ -19,7 +19,7 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers import AutoConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from videorm_hf.models.open_clip_layout import (
@@ -299,14 +299,19 @@ def _read_transformers(source: str, revision: str | None) -> ClipCheckpoint:
         architecture="CLIPModel",
         state_dict=state_dict,
         num_source_tensors=len(state_dict),
-        text_config=config.text_config.to_dict(),
-        vision_config=config.vision_config.to_dict(),
+        text_config=_fields(config.text_config),
+        vision_config=_fields(config.vision_config),
         projection_dim=config.projection_dim,
         tokenizer=tokenizer if has_tokenizer else clip_tokenizer(),
         license=_license_of(source),
         notes=(_CROP_NOTE,) if has_tokenizer else (_CROP_NOTE, _TOKENIZER_NOTE),
         **_colours_of_transformers(source, revision),
     )
+
+
+def _fields(config: PreTrainedConfig) -> dict[str, Any]:
+    """Return a tower's settings without the keys of older libraries, which published configurations carry."""
+    return {name: getattr(config, name) for name in type(config).__dataclass_fields__}
 
 
 def _load_transformers(source: str, revision: str | None) -> dict[str, torch.Tensor]:

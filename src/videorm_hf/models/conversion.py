@@ -27,7 +27,7 @@ from videorm_hf.models.model_card import render_model_card
 from videorm_hf.models.open_clip_layout import ConversionError, clip_tokenizer, raise_for_keys
 from videorm_hf.models.videorm.configuration_videorm import VideoRMConfig
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
-from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
+from videorm_hf.models.videorm.processing_videorm import PROMPT_LENGTH, VideoRMProcessor
 from videorm_hf.models.videorm.video_processing_videorm import VideoRMVideoProcessor
 
 __all__ = ["ConversionError", "ConversionReport", "clip_tokenizer", "convert_checkpoint"]
@@ -138,6 +138,8 @@ def convert_checkpoint(
         raise ConversionError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
     _check_destination(out, overwrite)
     clip = read_clip_checkpoint(source, architecture, revision)
+    if (length := clip.text_config["max_position_embeddings"]) != PROMPT_LENGTH:
+        raise ConversionError(f"{source!r} takes prompts of {length} tokens; expected CLIP's {PROMPT_LENGTH}.")
     config = VideoRMConfig(
         text_config=clip.text_config,
         vision_config=clip.vision_config,

@@ -3,6 +3,7 @@
 [`find_source`] tells which, and [`loading`] what to do where a Hub id cannot be loaded.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils import find_adapter_config_file
 
 # `videorm_hf.miniature.shipped` gives them to Python. Paths only: the miniature is above this package.
 SHIPPED = {name: Path(__file__).parents[1] / "miniature" / "weights" / name for name in ("videorm-mini", "t2v-mini")}
@@ -67,6 +70,26 @@ def hub_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = ("cache_dir", "revision", "token", "trust_remote_code")
     return {name: arguments[name] for name in names if name in arguments}
+
+
+def load_config(source: str | os.PathLike[str], arguments: Mapping[str, Any]) -> PreTrainedConfig:
+    """Load a model's configuration; of an adapter, that of the model which it was trained on.
+
+    Args:
+        source (`str` or `os.PathLike`):
+            A folder or a Hub id.
+        arguments (`Mapping[str, Any]`):
+            Of the model's `from_pretrained`.
+
+    Returns:
+        `PreTrainedConfig`
+    """
+    arguments = hub_arguments(arguments)
+    where = {name: value for name, value in arguments.items() if name != "trust_remote_code"}
+    adapter = find_adapter_config_file(os.fspath(source), **where)
+    if adapter is not None:
+        source = json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return AutoConfig.from_pretrained(source, **arguments)
 
 
 @contextmanager

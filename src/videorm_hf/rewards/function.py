@@ -50,7 +50,13 @@ class FunctionReward(Reward):
         check_videos(frames, prompts)
         taken = taken_columns(self.function)
         chosen = {key: value for key, value in columns.items() if taken is None or key in taken}
-        return self.function(frames, prompts, **chosen)
+        rewards = self.function(frames, prompts, **chosen)
+        if not isinstance(rewards, torch.Tensor) or rewards.shape != (len(frames),):
+            got = tuple(rewards.shape) if isinstance(rewards, torch.Tensor) else type(rewards).__name__
+            raise ValueError(
+                f"{self.name} must return a tensor of shape ({len(frames)},), one reward a video: got {got}."
+            )
+        return rewards
 
 
 def reward_name(function: VideoFunction) -> str:

@@ -7,9 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
-from videorm_hf.models.sources import VIDEORM_FILES, find_source, hub_arguments, loading
+from videorm_hf.models.sources import VIDEORM_FILES, find_source, load_config, loading
 from videorm_hf.rewards.aesthetic import AestheticReward
 from videorm_hf.rewards.base import Reward
 from videorm_hf.rewards.clip import CLIPScoreReward, HPSv2Reward, PickScoreReward
@@ -73,7 +71,7 @@ def _load_videorm(source: str, **kwargs: Any) -> Reward:
     """Load a VIDEORM on CLIP or on ImageReward, whichever the folder holds."""
     source = find_source(source, "A VIDEORM", VIDEORM_FILES)
     with loading(source):
-        is_blip = AutoConfig.from_pretrained(source, **hub_arguments(kwargs)).model_type == "videorm_blip"
+        is_blip = load_config(source, kwargs).model_type == "videorm_blip"
     return (VideoRMBlipReward if is_blip else VideoRMReward).from_pretrained(source, **kwargs)
 
 

@@ -60,7 +60,5 @@ class MixtureReward(Reward):
     def forward(self, frames: torch.Tensor, prompts: list[str], **columns: Any) -> torch.Tensor:
         """Score videos; see [`Reward`]."""
         check_videos(frames, prompts)
-        total = torch.zeros(len(frames), device=frames.device)
-        for part, weight in zip(self._parts, self.weights.values(), strict=True):
-            total = total + weight * part(frames, prompts, **columns)
-        return total
+        parts = zip(self._parts, self.weights.values(), strict=True)
+        return torch.stack([weight * part(frames, prompts, **columns) for part, weight in parts]).sum(dim=0)

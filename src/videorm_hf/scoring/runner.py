@@ -4,6 +4,7 @@ Under `accelerate launch` the rows are dealt to the processes round by round and
 writes: the output needs no file system that the machines share.
 """
 
+import hashlib
 import itertools
 import logging
 import os
@@ -117,6 +118,9 @@ def _settings(
         "weights": weights_fingerprint(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "num_frames": options.num_frames or processor.video_processor.num_frames,
+        "configuration": hashlib.sha256(
+            (model.config.to_json_string() + processor.video_processor.to_json_string()).encode()
+        ).hexdigest(),
     }
 
 

@@ -18,6 +18,7 @@ from videorm_hf.models.sources import VIDEORM_FILES, find_source
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.models.videorm.video_decoding_videorm import VideoDecodingError
+from videorm_hf.models.videorm_blip.modeling_videorm_blip import VideoRMBlipModel
 from videorm_hf.rewards.base import frames_to_score
 from videorm_hf.rewards.complete_models import load_complete
 from videorm_hf.scoring.decode_pool import Decoded, decode_ahead, default_num_workers
@@ -124,7 +125,10 @@ def load_model(
     """
     loaded = load_complete(AutoModel, model, dtype=dtype or "auto")
     if not isinstance(loaded, VideoRMModel):
-        raise ValueError(f"{model} holds a {type(loaded).__name__}; make a VIDEORM of it first: videorm convert")
+        advice = "make a VIDEORM of it first: videorm convert"
+        if isinstance(loaded, VideoRMBlipModel):
+            advice = "order the videos of a prompt with it: videorm rank"
+        raise ValueError(f"{model} holds a {type(loaded).__name__}; {advice}")
     place(loaded, device or ("cuda" if torch.cuda.is_available() else "cpu"), None)
     return loaded.eval()
 
@@ -151,7 +155,8 @@ def read_clip(video_processor: Any, num_frames: int | None, video: Any) -> np.nd
         `np.ndarray` of shape `(num_frames, 3, height, width)`: of files `uint8`.
     """
     batch = video_processor([video], num_frames=num_frames, do_rescale=False, do_normalize=False)
-    return batch["pixel_values_videos"][0].numpy()
+    frames: torch.Tensor = batch["pixel_values_videos"][0].detach().cpu()
+    return (frames.float() if frames.is_floating_point() else frames).numpy()
 
 
 class _Encoder:

@@ -13,6 +13,7 @@ TABLE_FORMATS = (".jsonl", ".csv", ".parquet")
 SCORE_COLUMNS = ("video", "prompt", "reward", "error", "message")
 
 Row = dict[str, Any]
+_NAMES = ("video", "prompt", "chosen", "rejected")
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(rf"{_INTEGER.pattern}(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
@@ -53,8 +54,8 @@ def read_pairs(path: Path) -> list[Row]:
 def read_table(path: Path) -> list[Row]:
     """Read a JSONL, CSV or Parquet file as rows; missing cells are `None`.
 
-    In a CSV file, what is written as a number is one, but for `video`, `prompt` and numbers with leading zeros: those
-    are names.
+    In a CSV file, what is written as a number is one, but for videos, prompts, ids and numbers with leading zeros:
+    those are names.
     """
     check_format(path)
     if path.suffix == ".jsonl":
@@ -63,7 +64,7 @@ def read_table(path: Path) -> list[Row]:
         return pq.read_table(path).to_pylist()
     rows = pd.read_csv(path, keep_default_na=False, dtype=str).to_dict("records")
     return [
-        {name: cell or None if name in ("video", "prompt") else _number(cell) for name, cell in row.items()}
+        {name: cell or None if name in _NAMES or name.endswith("_id") else _number(cell) for name, cell in row.items()}
         for row in rows
     ]
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
-from transformers import ProcessorMixin
+from transformers import PreTrainedConfig, ProcessorMixin
 
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.scoring.journal import weights_fingerprint
@@ -56,6 +56,7 @@ class FeatureSource:
         num_frames, config = self.collator.num_frames, model.config
         return {
             "weights": weights_fingerprint(torch.nn.ModuleDict(frozen)),
+            "towers": [_own_fields(config.vision_config), _own_fields(config.text_config)],
             "dtype": str(model.dtype).removeprefix("torch."),
             "mixed_precision": str(self.accelerator.mixed_precision),
             "temporal_shift": [
@@ -65,6 +66,12 @@ class FeatureSource:
             "tokens_of_probe": processor(text=[_PROBE])["input_ids"][0].tolist(),
             "frame_times": [round((index + 0.5) / num_frames, 6) for index in range(num_frames)],
         }
+
+
+def _own_fields(config: PreTrainedConfig) -> dict[str, Any]:
+    """Return a tower's settings without those that every configuration has, such as where it came from."""
+    names = type(config).__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()
+    return {name: getattr(config, name) for name in sorted(names)}
 
 
 def _without_names(processor: ProcessorMixin) -> dict[str, Any]:

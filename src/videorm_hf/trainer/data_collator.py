@@ -82,8 +82,10 @@ class PreferenceCollator:
             draw (`tuple[int, ...]`): Decides its random frames.
 
         Returns:
-            `torch.Tensor` or [`BadClip`]: the latter where it cannot be decoded.
+            `torch.Tensor` or [`BadClip`]: the latter where there is none, or none that can be decoded.
         """
+        if video is None or (isinstance(video, dict) and video.get("bytes") is None and video.get("path") is None):
+            return BadClip(name, "missing", "the row names no video")
         try:
             if self.frame_sampling == "uniform":
                 return self._prepared(video)

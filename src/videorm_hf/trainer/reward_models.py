@@ -7,9 +7,9 @@ import os
 from typing import Any, TypeAlias
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoModel, AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from videorm_hf.models.sources import hub_arguments, loading
+from videorm_hf.models.sources import hub_arguments, load_config, loading
 
 ModelOrPath: TypeAlias = PreTrainedModel | str | os.PathLike[str]
 
@@ -45,7 +45,7 @@ def load_reward_model(model: ModelOrPath, init_kwargs: dict[str, Any] | None = N
         return _checked(model, type(model).__name__)
     init_kwargs = dict(init_kwargs or {})
     with loading(model):
-        saved = AutoConfig.from_pretrained(model, **hub_arguments(init_kwargs)).to_dict()
+        saved = load_config(model, init_kwargs).to_dict()
     new_head = [name for name in _HEAD_FIELDS if name in init_kwargs and init_kwargs[name] != saved.get(name)]
     loaded, report = AutoModel.from_pretrained(
         model, output_loading_info=True, ignore_mismatched_sizes=bool(new_head), **init_kwargs
@@ -76,7 +76,9 @@ def _checked(model: PreTrainedModel, name: str) -> PreTrainedModel:
     return model
 
 
-def load_processor(processor: ProcessorMixin | None, model: ModelOrPath) -> ProcessorMixin:
+def load_processor(
+    processor: ProcessorMixin | None, model: ModelOrPath, init_kwargs: dict[str, Any] | None = None
+) -> ProcessorMixin:
     """Return the processor that goes with a model.
 
     Args:
@@ -84,6 +86,8 @@ def load_processor(processor: ProcessorMixin | None, model: ModelOrPath) -> Proc
             What was given.
         model (`PreTrainedModel` or `str` or `os.PathLike`):
             The model, or where its folder is.
+        init_kwargs (`dict[str, Any]`, *optional*):
+            What the model is loaded with: of the same revision, with the same rights.
 
     Returns:
         `ProcessorMixin`: what was given, else the one in the model's folder.
@@ -99,7 +103,7 @@ def load_processor(processor: ProcessorMixin | None, model: ModelOrPath) -> Proc
             "processing_class must be given with a model that was not read from a folder: "
             'AutoProcessor.from_pretrained("path/to/videorm").'
         )
-    return AutoProcessor.from_pretrained(source)
+    return AutoProcessor.from_pretrained(source, **hub_arguments(init_kwargs or {}))
 
 
 def choose_trainable(

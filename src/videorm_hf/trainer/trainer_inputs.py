@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from datasets import DatasetDict, IterableDatasetDict
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 
 from videorm_hf.trainer.preference_groups import PairSettings, PreferenceData, PreferenceGroups
@@ -126,6 +127,8 @@ def _by_name(data: PreferenceSets | None, name: str) -> dict[str, PreferenceData
     """Return data sets under their names; a single one is called as the argument is."""
     if data is None:
         return {}
+    if isinstance(data, DatasetDict | IterableDatasetDict) and name == "train_dataset":
+        raise ValueError(f"train_dataset must be one split of a {type(data).__name__}: got all of {list(data)}.")
     if isinstance(data, Mapping):
         if not data:
             raise ValueError(f"{name} must hold at least one data set: got an empty dict.")

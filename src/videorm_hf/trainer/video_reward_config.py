@@ -60,7 +60,7 @@ class VideoRewardConfig(TrainingArguments):
         cache_features (`bool`, *optional*, defaults to `False`):
             Compute the frozen towers' features once, keep them on disk, and train the temporal head alone on them.
         feature_cache_dir (`str`, *optional*):
-            Where. By default `output_dir/features`.
+            Where. By default `output_dir/_features`.
         max_bad_clips (`int`, *optional*, defaults to 10):
             How many clips may turn out unreadable, or equal to what they are compared with, before the run ends with
             an error. Until then their pairs are left out and counted.
@@ -101,7 +101,7 @@ class VideoRewardConfig(TrainingArguments):
     )
     cache_features: bool = field(default=False, metadata={"help": "Compute the frozen towers' features once."})
     feature_cache_dir: str | None = field(
-        default=None, metadata={"help": "Where features are kept. Default: output_dir/features."}
+        default=None, metadata={"help": "Where features are kept. Default: output_dir/_features."}
     )
     max_bad_clips: int = field(default=10, metadata={"help": "Clips that may turn out bad before the run ends."})
     model_init_kwargs: dict[str, Any] | str | None = field(
@@ -124,6 +124,9 @@ class VideoRewardConfig(TrainingArguments):
         self.loading_arguments()
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must be False: got True, but rows are read whole.")
+        for name in ("label_smoothing_factor", "batch_eval_metrics"):
+            if self.__dict__[name]:
+                raise ValueError(f"{name} is not for preferences: got {self.__dict__[name]}, leave it out.")
         if self.fsdp or self.deepspeed:
             raise ValueError(
                 "FSDP and DeepSpeed settings are not supported: a VIDEORM fits one device. Launch plain processes "

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from videorm_hf.trainer.losses import pair_metrics, pair_sums, preference_loss
 from videorm_hf.trainer.mixture_sampler import MixtureSampler
 from videorm_hf.trainer.model_card import run_facts, write_card
 from videorm_hf.trainer.pair_rewards import PairRewards
-from videorm_hf.trainer.preference_groups import ConcatGroups, PreferenceData, PreferenceGroups
+from videorm_hf.trainer.preference_groups import ConcatGroups, DrawnDataset, PreferenceData, PreferenceGroups
 from videorm_hf.trainer.resumable_trainer import ResumableTrainer
 from videorm_hf.trainer.reward_models import ModelOrPath, choose_trainable, load_processor, load_reward_model
 from videorm_hf.trainer.trainer_inputs import TellEpoch, evaluation_sets, set_facts, training_sets, use_num_frames
@@ -122,7 +123,7 @@ class VideoRewardTrainer(ResumableTrainer):
         if isinstance(model, str | os.PathLike):
             model = find_source(model, "model", VIDEORM_FILES)
         reward_model = load_reward_model(model, args.loading_arguments())
-        processor = load_processor(processing_class, model)
+        processor = load_processor(processing_class, model, args.loading_arguments())
         choose_trainable(reward_model, args.trainable, args.num_trainable_blocks, args.train_logit_scale, peft_config)
         self.reward_model: PreTrainedModel = reward_model
         use_num_frames(reward_model, processor, args.num_frames)
@@ -163,10 +164,10 @@ class VideoRewardTrainer(ResumableTrainer):
         self.model.train(False)
         source = FeatureSource(
             *(model, PreferenceCollator(self.processing_class, model.config.num_frames)),
-            *(self.accelerator, self.compute_loss_context_manager),
+            *(self.accelerator, self.accelerator.autocast),
             *(self.args.per_device_eval_batch_size, self.args.dataloader_num_workers),
         )
-        folder = self.args.feature_cache_dir or os.path.join(self.args.output_dir, "features")
+        folder = self.args.feature_cache_dir or os.path.join(self.args.output_dir, "_features")
         shape = (model.config.num_frames, model.config.projection_dim)
         cached = cache_groups(
             [*self._train_sets.values(), *eval_sets.values()], FeatureCache(folder, source.settings(), shape), source
@@ -201,17 +202,39 @@ class VideoRewardTrainer(ResumableTrainer):
         """Read clips for evaluation as for scoring, whatever training samples.
 
         Args:
-            eval_dataset (`torch.utils.data.Dataset` or `str`, *optional*): As for Trainer.
+            eval_dataset (`PreferenceData` or `str`, *optional*): As for Trainer; data in any form that the
+                constructor takes.
 
         Returns:
-            `DataLoader`: batches of the evaluation collator.
+            `DataLoader`: batches of the evaluation collator. Other data than the constructor's are a `ValueError` with
+            `cache_features=True`.
         """
+        with self._evaluating():
+            return super().get_eval_dataloader(self._groups(eval_dataset))
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """Read clips for `predict` as for evaluation; see [`~VideoRewardTrainer.get_eval_dataloader`]."""
+        with self._evaluating():
+            return super().get_test_dataloader(self._groups(test_dataset))
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Have loaders made with the evaluation collator."""
         for_training: Callable[..., dict[str, Any]] = self.data_collator
         self.data_collator = self.eval_collator
         try:
-            return super().get_eval_dataloader(eval_dataset)
+            yield
         finally:
             self.data_collator = for_training
+
+    def _groups(self, data: Any) -> Any:
+        """Turn data that came after the constructor's into groups; what is none, or is groups already, stays."""
+        if data is None or isinstance(data, str | DrawnDataset):
+            return data
+        if self.args.cache_features:
+            raise ValueError("With cache_features=True all data must be given to the constructor, which encodes them.")
+        (groups,) = evaluation_sets(data, self.args).values()
+        return groups
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device

@@ -158,7 +158,7 @@ def _with_clips(
             if source.has_videos:
                 try:
                     clip = _real_clip(found, settings.video_folders[source.name], folder, item_id)
-                except (ValueError, OSError):
+                except (ValueError, FileNotFoundError):
                     tally["no clip"] += 1
                     continue
                 segment = {"video_id": found.video_id, "start": found.start, "end": found.end}

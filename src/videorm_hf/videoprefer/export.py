@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi
+from huggingface_hub.errors import HTTPError
 from tqdm.auto import tqdm
 
 from videorm_hf.videoprefer.bad_data import Report
@@ -19,6 +20,8 @@ from videorm_hf.videoprefer.statistics import DatasetStatistics, compute_statist
 
 REPORT_FILE = "report.json"
 STATISTICS_FILE = "statistics.json"
+# Paths in a repository that hold rows; those of an earlier export go when another one is uploaded.
+ROWS_OF_EXPORTS = tuple(pattern for view in (RATINGS, PREFERENCE) for pattern in (f"{view}/*", f"*/{view}.parquet"))
 
 # Prompts and real clips keep the terms of where they come from.
 SOURCE_LICENCES = {
@@ -164,15 +167,28 @@ def push_to_hub(
 ) -> None:
     """Upload an exported folder to a data set repository of the Hub, which is made if it does not exist.
 
-    An interrupted upload is continued by the same call: what is there is not sent again.
+    An interrupted upload is continued by the same call: what is there is not sent again. Rows that an earlier
+    export left and this one does not replace are removed from the repository: they would be read with its own.
 
     Args:
         folder (`str` or `os.PathLike`): What [`export_to_hub_layout`] wrote.
         repo_id (`str`): Such as `"user/videoprefer"`.
         private (`bool`, defaults to `False`): Make a new repository private.
         api (`huggingface_hub.HfApi`, *optional*): With its endpoint and token; by default those of this machine.
+
+    Raises:
+        ConnectionError: If the Hub is not reached. A folder that is no exported data set is a `FileNotFoundError`.
     """
     files_to_push(folder)
     api = HfApi() if api is None else api
-    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=Path(folder))
+    try:
+        api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo_id, repo_type="dataset", folder_path=Path(folder), delete_patterns=list(ROWS_OF_EXPORTS)
+        )
+    except HTTPError as error:
+        if isinstance(error, OSError):  # what the Hub answered, in words
+            raise
+        raise ConnectionError(
+            f"{api.endpoint} was not reached ({error}): run again, and the upload goes on."
+        ) from error

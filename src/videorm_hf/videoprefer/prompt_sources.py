@@ -122,14 +122,15 @@ def open_source(source: PromptSource, location: str) -> Iterator[FoundPrompt]:
 
 def _rows(location: str) -> Iterator[dict[str, Any]]:
     path = Path(location)
-    if path.suffix in _READERS and ":" not in location:
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {location}")
+    if path.is_file():
+        pass
     elif ":" in location:
         from huggingface_hub import hf_hub_download  # needs the network; files do not
 
         repo_id, _, file = location.partition(":")
         path = Path(hf_hub_download(repo_id, file, repo_type="dataset"))
+    elif path.suffix in _READERS:
+        raise FileNotFoundError(f"there is no file {location}")
     else:
         from datasets import load_dataset
 

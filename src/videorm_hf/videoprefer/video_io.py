@@ -3,6 +3,7 @@
 Layout: frames_TCHW has axes time, channel, height, width.
 """
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -13,6 +14,9 @@ import torch
 from PIL import Image
 
 from videorm_hf.models.videorm.video_decoding_videorm import VIDEO_FORMATS, upright
+
+# Where a clip cannot be written, which says nothing about the video that it is cut from.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 def write_video(frames_TCHW: torch.Tensor, path: str | os.PathLike[str], fps: int = 8, scale: int = 1) -> Path:
@@ -69,7 +73,8 @@ def cut_clip(source: str | os.PathLike[str], target: str | os.PathLike[str], sta
         `Path`: the written file.
 
     Raises:
-        ValueError: If the source cannot be decoded, or has no frame in this part.
+        ValueError: If the source cannot be decoded, or has no frame in this part. A target that cannot be written is
+            an `OSError`.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +86,8 @@ def cut_clip(source: str | os.PathLike[str], target: str | os.PathLike[str], sta
             num_frames = _copy_frames(video, clip, start, end)
     except (av.FFmpegError, IndexError) as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise
         raise ValueError(f"{os.fspath(source)} cannot be cut: {error}") from error
     if num_frames == 0:
         unfinished.unlink(missing_ok=True)

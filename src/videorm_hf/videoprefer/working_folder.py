@@ -281,7 +281,13 @@ class WorkingFolder:
                 found[candidate_id].add(dimension, fields)
             else:
                 fields.report("unknown_candidate", f"the item has no candidate {candidate_id!r}")
-        return tuple(rated.candidate for rated in found.values())
+        rated = tuple(rated.candidate for rated in found.values())
+        judges = {_without_version(candidate.judge): None for candidate in rated if candidate.ratings}
+        if len(judges) > 1 and not problems:
+            named = " and ".join(map(str, judges))
+            message = f"candidates are rated by {named}, who are not compared; name the file of one judge as ratings"
+            problems.append(Problem("mixed_judges", fields.place, message, item_id))
+        return rated
 
 
 @dataclass

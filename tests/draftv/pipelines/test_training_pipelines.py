@@ -157,7 +157,6 @@ def test_the_reward_sees_only_frames_that_were_decoded(name, tmp_path):
 
     run = trainer(name, tmp_path, reward_num_frames=2)
     run.model.terms = (run.model.terms[0].__class__("note", note, 1.0, frozenset()),)
-    run.reward_names = ["note"]
     rows = []
     run.pipe.vae.decoder.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
     run.train()

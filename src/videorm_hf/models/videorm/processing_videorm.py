@@ -6,13 +6,15 @@ from transformers.video_processing_utils import BaseVideoProcessor
 
 from .video_processing_videorm import VideoRMVideoProcessorKwargs
 
+PROMPT_LENGTH = 77  # tokens, of every CLIP
+
 
 class VideoRMProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
     """Defaults of [`VideoRMProcessor`]: prompts fill CLIP's 77 tokens, as the towers were trained."""
 
     videos_kwargs: VideoRMVideoProcessorKwargs
     _defaults = {
-        "text_kwargs": {"padding": "max_length", "truncation": True, "max_length": 77},
+        "text_kwargs": {"padding": "max_length", "truncation": True, "max_length": PROMPT_LENGTH},
         "common_kwargs": {"return_tensors": "pt"},
     }
 

@@ -149,6 +149,8 @@ def read_frames(source: str | os.PathLike[str] | bytes | BinaryIO, num_frames: i
 
 # --- Opening -------------------------------------------------------------------------------------------------------
 
+# Of one picture: twice those of 8K. A file of a few bytes can claim more than any memory holds.
+MAX_PIXELS = 2**26
 # Stills, text and playlists; these FFmpeg must not even open, for it would open the files that they name.
 _NOT_VIDEO_FORMATS = ("image2", "tty", "hls", "dash", "concat", "imf", "ico")
 VIDEO_FORMATS = ",".join(
@@ -207,6 +209,9 @@ def _opened(target: str | BinaryIO) -> Iterator[tuple[Any, Any]]:
             raise VideoDecodingError("no_frames", f"{name} holds nothing but a header")
         if not streams:
             raise VideoDecodingError("no_video_stream", f"{name} has no video stream")
+        width, height = streams[0].width, streams[0].height
+        if width * height > MAX_PIXELS:
+            raise VideoDecodingError("decode_error", f"{name} has pictures of {width} x {height}, too large to read")
         try:
             yield container, streams[0]
         except av.FFmpegError as error:

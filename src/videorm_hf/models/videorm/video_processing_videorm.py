@@ -137,6 +137,8 @@ class VideoRMVideoProcessor(BaseVideoProcessor):
         if do_rescale:
             # Clip by clip: a batch may mix integers and floating values.
             clips = [clip if clip.is_floating_point() else clip.float() * self.rescale_factor for clip in clips]
+            if len({clip.dtype for clip in clips}) > 1:
+                clips = [clip.float() for clip in clips]
         batch, frame_mask = _stack(clips)
         if do_normalize:
             batch = tvF.normalize(batch, self.image_mean, self.image_std)
@@ -160,6 +162,8 @@ class VideoRMVideoProcessor(BaseVideoProcessor):
             return frames
         extra_height = self.pad_size["height"] - frames.shape[-2]
         extra_width = self.pad_size["width"] - frames.shape[-1]
+        if extra_height < 0 or extra_width < 0:
+            raise ValueError(f"pad_size must hold frames resized to {self.size}: got {self.pad_size}.")
         left, top = extra_width // 2, extra_height // 2
         return tvF.pad(frames, [left, top, extra_width - left, extra_height - top])
 
