@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from benchmarks.studies.draftv import TINY, TINY_WATCHED
 from benchmarks.studies.image_reward import IMAGE, VIDEORM
-from benchmarks.studies.reward_curves import summarise_curve
+from benchmarks.studies.reward_curves import in_spreads, summarise_curve
 from benchmarks.studies.study import Json, Study, Work, number_within, settings_of
 from benchmarks.studies.tuning import MOTION, Tuning, Watched, tune
 from videorm_hf.reporting.plots import chart_row, draw_lines
@@ -80,11 +80,7 @@ def draw(results: Json, path: Path) -> None:
 
 def _draw_run(axes: Axes, runs: Json) -> None:
     curve = runs[OFF]
-    series = {}
-    for name in (VIDEORM, IMAGE, MOTION, "mean"):
-        unit = curve[name]["spread_at_start"] or 1.0
-        label = "truth: mean rating" if name == "mean" else name
-        series[label] = (curve["step"], [value / unit for value in curve[name]["change"]])
+    series = in_spreads(curve, (VIDEORM, IMAGE, MOTION))
     draw_lines(axes, series, xlabel="updates", ylabel="change, in spreads at the start")
     if max(max(ys) for _, ys in series.values()) > LINEAR_UP_TO:  # where a reward explodes, the rest is seen as well
         axes.set_yscale("symlog", linthresh=1)

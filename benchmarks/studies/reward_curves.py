@@ -1,18 +1,21 @@
 """Every reward while one of them is trained on (Wu et al. 2024, NeurIPS, Figure 4), and the truth beside them."""
 
 import dataclasses
+import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from benchmarks.studies.draftv import TINY
 from benchmarks.studies.image_reward import CLIP_LIKE, IMAGE, ONE_FRAME, VIDEORM
 from benchmarks.studies.study import Json, Study, Work, number_within, settings_of
 from benchmarks.studies.tuning import Tuning, WatchedByAll, tune
 from videorm_hf.evaluation.metrics import mean_interval
-from videorm_hf.reporting.plots import line_chart
+from videorm_hf.reporting.plots import chart_row, draw_lines
 from videorm_hf.reporting.tables import markdown_table
 
 RUNS = {"DRaFT-V (trained on VIDEORM)": "videorm", "DRaFT-H (trained on the image reward)": "image"}
@@ -63,24 +66,33 @@ def summarise_curve(rows: list[Json]) -> Json:
 
 
 def draw(results: Json, path: Path) -> None:
-    """Draw all curves in units of their spread at the start, so that rewards share one axis with ratings."""
-    shown = ("mean", VIDEORM, IMAGE, ONE_FRAME, CLIP_LIKE)
-    series = {}
-    for run, curve in results["curves"].items():
-        for name in shown:
-            unit = curve[name]["spread_at_start"] or 1.0
-            label = "truth" if name == "mean" else name
-            series[f"{run.partition(' ')[0]}: {label}"] = (
-                curve["step"],
-                [value / unit for value in curve[name]["change"]],
-            )
-    line_chart(
-        path,
-        series,
-        xlabel="updates",
-        ylabel="change, in spreads at the start",
-        title="Every reward while one is trained on",
-    )
+    """Draw the curves of each run."""
+    panels = {run: functools.partial(_draw_run, curve=curve) for run, curve in results["curves"].items()}
+    chart_row(path, panels, title="Every reward while one is trained on")
+
+
+def _draw_run(axes: Axes, curve: Json) -> None:
+    names = (VIDEORM, IMAGE, ONE_FRAME, CLIP_LIKE)
+    draw_lines(axes, in_spreads(curve, names), xlabel="updates", ylabel="change, in spreads at the start")
+
+
+def in_spreads(curve: Json, names: Sequence[str]) -> dict[str, tuple[list[int], list[float]]]:
+    """Return the changes of some measures and of the truth in units of their spread at the start.
+
+    So rewards, whatever their scale, share one axis with ratings.
+
+    Args:
+        curve (`dict`): Of [`summarise_curve`].
+        names (`Sequence[str]`): Of measures.
+
+    Returns:
+        `dict`: name to steps and changes.
+    """
+    labels = {**{name: name for name in names}, "mean": "truth: mean rating"}
+    return {
+        label: (curve["step"], [value / (curve[name]["spread_at_start"] or 1.0) for value in curve[name]["change"]])
+        for name, label in labels.items()
+    }
 
 
 def report(results: Json) -> str:
