@@ -3,8 +3,8 @@
     python docs/examples/build_dataset.py videos.csv my-set --output my-dataset
 
 The table has the columns `prompt, video, model` and one for each rated dimension, with ratings from 1 to 5 (an empty
-cell is no rating). A row is a video: where several people rated one, give the mean. Rows with the same prompt become one
-item; paths start from the table's folder:
+cell is no rating). A row is a video: where several people rated one, give the mean. Rows with the same prompt become
+one item; paths start from the table's folder:
 
     prompt,video,model,prompt_following,video_quality
     people ride bikes,a.mp4,wan,5,4

@@ -3,7 +3,8 @@
     python docs/examples/own_benchmark.py labels.csv --reward hps_v2.1:xswu/HPSv2 --reward videorm-h14
 
 `labels.csv` has the columns `prompt, video, model` and one for each dimension that people rated from 1 to 5, a row for
-each video (of several people's ratings the mean); paths start from its folder. Scores are kept in the output folder: the same command goes on where it was interrupted.
+each video (of several people's ratings the mean); paths start from its folder. Scores are kept in the output folder:
+the same command goes on where it was interrupted.
 """
 
 import argparse

@@ -111,7 +111,7 @@ def make_comparison(reward: VideoRMReward, options: Options) -> Callable[[str, f
 
 
 def _new_file(folder: Path) -> Path:
-    """Name a new video, and remove those of pages that were left long ago: a page asks for its video again and again."""
+    """Name a new video, and remove those of pages that were left long ago: until then a page asks for its own."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         if time.time() - old.stat().st_mtime > _SECONDS_KEPT:
