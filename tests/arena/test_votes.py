@@ -154,7 +154,7 @@ import sys
 from pathlib import Path
 from tests.arena.factories import duel
 from videorm_hf.arena.votes import VoteStore
-store = VoteStore(Path(sys.argv[1]), [duel(number) for number in range(300)], min_seconds=0.0)
+store = VoteStore(Path(sys.argv[1]), [duel(number) for number in range(3000)], min_seconds=0.0)
 while (showing := store.show(sys.argv[2])) is not None:
     store.vote(sys.argv[2], showing.duel.duel_id, "left")
     print(f"<{showing.duel.duel_id}>", flush=True)
@@ -176,9 +176,9 @@ def test_a_vote_that_was_acknowledged_survives_the_killing_of_its_process(tmp_pa
         os.kill(voter.pid, signal.SIGKILL)
         lines += voter.stdout.readlines()
         voter.wait()
-    assert all(5 <= len(lines) < 300 for lines in acknowledged)  # killed on the way
+    assert all(5 <= len(lines) < 3000 for lines in acknowledged)  # killed on the way
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    store = VoteStore(path, [duel(number) for number in range(300)], min_seconds=0.0)
+    store = VoteStore(path, [duel(number) for number in range(3000)], min_seconds=0.0)
     for rater, lines in zip(("anna", "bert"), acknowledged, strict=True):
         told = {name for line in lines for name in re.findall(r"<(\w+)>", line)}
         kept = {vote.duel_id for vote in store.votes() if vote.rater == rater}
