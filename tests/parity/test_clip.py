@@ -45,11 +45,13 @@ def test_scores_and_gradients_are_the_packages(tmp_path: Path) -> None:
     architecture = f"local-dir:{tmp_path}"
     clip_score = CLIPScoreReward.from_pretrained(tmp_path / "clip.pt", architecture=architecture)
     aesthetic = AestheticReward.from_pretrained(tmp_path, clip=tmp_path / "clip.pt", architecture=architecture)
-    check(clip_score, images, original["clip_score"], original["clip_gradients"])
-    check(aesthetic, images, original["aesthetic"], original["aesthetic_gradients"])
+    assert_equals_original(clip_score, images, original["clip_score"], original["clip_gradients"])
+    assert_equals_original(aesthetic, images, original["aesthetic"], original["aesthetic_gradients"])
 
 
-def check(reward: Reward, images: list[torch.Tensor], scores: list[float], gradients: list[torch.Tensor]) -> None:
+def assert_equals_original(
+    reward: Reward, images: list[torch.Tensor], scores: list[float], gradients: list[torch.Tensor]
+) -> None:
     """Compare a reward with the scores and gradients of its original."""
     for image, prompt, score, gradient in zip(images, PROMPTS, scores, gradients, strict=True):
         frames = (image / 255)[None, None].requires_grad_()

@@ -134,6 +134,7 @@ def test_a_file_of_another_kind_is_rejected_in_words(page: Any, tmp_path: Path) 
     (tmp_path / "weights.pkl").write_bytes(b"x")
     page.locator("input[type=file]").first.set_input_files([tmp_path / "weights.pkl"])
     page.get_by_text(re.compile("Invalid file type", re.IGNORECASE)).first.wait_for()
+    assert page.locator(".file-preview").count() == 0
     look(page, "rejected")
 
 

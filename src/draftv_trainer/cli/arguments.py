@@ -87,18 +87,18 @@ class SamplingArguments:
         """
         given = {**parse_object(self.pipeline_kwargs, "pipeline_kwargs"), **self._given(CALL_FIELDS)}
         trained = _agreed(trained_settings, loras, given)
-        written = {"dtype": "float32", "fps": 8, **_agreed(_trained_files, loras, self._given(_FILE_FIELDS))}
+        given_files = self._given(_FILE_FIELDS)
+        files = {**_agreed(_trained_files, loras, given_files), **given_files}
         if trained:
-            said = ", ".join(f"{name}={value!r}" for name, value in {**trained, **written}.items())
+            said = ", ".join(f"{name}={value!r}" for name, value in {**trained, **given, **files}.items())
             logger.info("Sampling as the LoRA was trained, where nothing else was given: %s.", said)
-        written |= self._given(_FILE_FIELDS)
         return VideoSettings(
             call={**trained, **given},
             seed=self.seed,
             batch_size=self.batch_size,
-            dtype=parse_dtype(written["dtype"]),
+            dtype=parse_dtype(files.get("dtype", "float32")),
             device=torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu")),
-            fps=written["fps"],
+            fps=files.get("fps", 8),
         )
 
     def _given(self, names: Sequence[str]) -> dict[str, Any]:
