@@ -225,3 +225,31 @@ def test_floats_of_any_width_share_a_batch() -> None:
 def test_frames_that_are_larger_than_what_they_are_padded_to_are_an_error() -> None:
     with pytest.raises(ValueError, match="pad_size must hold frames resized to .*336"):
         VideoRMVideoProcessor(size={"longest_edge": 336})(torch.rand(2, 3, 8, 8))
+
+
+def test_a_call_may_set_what_the_processor_sets(real_clips) -> None:
+    settings = {
+        "size": {"longest_edge": 32},
+        "pad_size": {"height": 40, "width": 48},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    expected = VideoRMVideoProcessor(**settings)(real_clips[0])["pixel_values_videos"]
+    assert expected.shape[-2:] == (40, 48)
+    assert torch.equal(VideoRMVideoProcessor()(real_clips[0], **settings)["pixel_values_videos"], expected)
+    videos = tiny_processor()(videos=[real_clips[0]], **settings)["pixel_values_videos"]
+    assert torch.equal(videos, expected)
+    frames = VideoRMVideoProcessor()(np.zeros((1, 10, 20, 3), dtype=np.uint8), do_pad=False)
+    assert frames["pixel_values_videos"].shape[-2:] == (112, 224)
+
+
+def test_settings_that_would_be_ignored_are_errors() -> None:
+    clip = np.zeros((1, 5, 5, 3), dtype=np.uint8)
+    with pytest.raises(TypeError, match=r"\['crop_size'\] are not known: expected some of .*'size'"):
+        VideoRMVideoProcessor()(clip, crop_size={"height": 5, "width": 5})
+    with pytest.raises(ValueError, match="size must be such as {'longest_edge': 224}, got .*shortest_edge"):
+        VideoRMVideoProcessor()(clip, size={"shortest_edge": 224})
+    with pytest.raises(ValueError, match="size must be such as {'longest_edge': 224}, got 224"):
+        VideoRMVideoProcessor()(clip, size=224)
+    with pytest.raises(ValueError, match="size must be such as"):
+        VideoRMVideoProcessor(size=224)(clip)

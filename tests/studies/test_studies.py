@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.studies import page
+from benchmarks.studies import page, shift_placement
 from benchmarks.studies.image_reward import IMAGE, VIDEORM, load_image_reward, load_rewards, load_videorm
 from benchmarks.studies.known_pairs import GROUPS, TIME_DOES_NOT, TIME_MATTERS, make_pairs
 from benchmarks.studies.registry import STUDIES, load_study
@@ -46,6 +46,18 @@ def test_a_study_runs_draws_and_reports(name: str, work: Work) -> None:
     assert "|:-" in text and " nan" not in text
     again = json.loads(json.dumps(study.run(study.smoke, own)))
     assert again == results  # from what is kept, and the same
+
+
+@needs_weights
+@pytest.mark.slow
+def test_a_tower_of_real_shape_shows_the_shift_at_its_full_depth(work: Work) -> None:
+    settings = shift_placement.Settings(num_clips=8, towers=(shift_placement.SIZE_B32,), folds=2)
+    (shifts,) = shift_placement.run(settings, work)["towers"].values()
+    assert shifts["none"]["direction"]["value"] == 0.5  # a mean over frames knows no order
+    cosine = {shift: found["cosine"] for shift, found in shifts.items()}
+    assert cosine["none"] == pytest.approx(1)
+    for padding in ("replicate", "zero"):  # a shift inside the residual branch leaves more of the features
+        assert cosine[f"block {padding}"] < cosine[f"residual {padding}"] < 1 - 1e-5
 
 
 def test_the_list_of_studies_is_that_of_the_modules() -> None:

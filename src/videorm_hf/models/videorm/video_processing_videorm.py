@@ -7,19 +7,37 @@ zero padding to a square, CLIP's mean and standard deviation. Frames are sampled
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import PIL.Image
 import torch
 from torchvision.transforms.v2 import functional as tvF
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
-from transformers.processing_utils import VideosKwargs
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling, SizeDict
+from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.utils import TensorType
 from transformers.video_processing_utils import BaseVideoProcessor
 
 from .video_decoding_videorm import read_frames, uniform_indices
+
+_Size: TypeAlias = dict[str, int] | SizeDict
+# What one call may set; all but the last three are settings of the processor, too.
+_CALL_SETTINGS = (
+    "num_frames",
+    "do_sample_frames",
+    "do_resize",
+    "size",
+    "do_pad",
+    "pad_size",
+    "do_rescale",
+    "do_normalize",
+    "image_mean",
+    "image_std",
+    "input_data_format",
+    "device",
+    "return_tensors",
+)
 
 
 class VideoRMVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
@@ -76,64 +94,62 @@ class VideoRMVideoProcessor(BaseVideoProcessor):
     valid_kwargs = VideoRMVideoProcessorKwargs
     model_input_names = ["pixel_values_videos", "frame_mask"]
 
-    def preprocess(
-        self,
-        videos: Any,
-        num_frames: int | None = None,
-        do_sample_frames: bool | None = None,
-        do_resize: bool | None = None,
-        do_rescale: bool | None = None,
-        do_normalize: bool | None = None,
-        input_data_format: str | None = None,
-        device: str | torch.device | None = None,
-        return_tensors: str | TensorType | None = "pt",
-    ) -> BatchFeature:
+    def preprocess(self, videos: Any, **kwargs: Unpack[VideoRMVideoProcessorKwargs]) -> BatchFeature:
         """Sample, resize, pad and normalise clips; what is not given is taken from the processor.
 
         Args:
             videos:
                 One clip or a batch; the class docstring lists the forms.
-            num_frames (`int`, *optional*):
-                Frames to sample from each clip; frames of a shorter clip are repeated.
-            do_sample_frames (`bool`, *optional*):
-                With `False`, all frames of clips that are decoded already are kept, and shorter clips are padded.
-            do_resize (`bool`, *optional*):
-                Resize to `size` and pad to `pad_size`. With `False`, frames must have one size already.
-            do_rescale (`bool`, *optional*):
-                Divide integer frames by 255. With `False` and `do_normalize=False` they stay `uint8`.
-            do_normalize (`bool`, *optional*):
-                Subtract CLIP's mean and divide by its standard deviation.
-            input_data_format (`"channels_first"` or `"channels_last"`, *optional*):
-                Layout of arrays, where it cannot be told from their shape.
-            device (`str` or `torch.device`, *optional*):
-                Where to resize and normalise. Defaults to where the frames are.
-            return_tensors (`str`, *optional*, defaults to `"pt"`):
-                `"pt"` or `"np"`.
+            **kwargs:
+                Settings of this call:
+
+                - `num_frames` (`int`): frames to sample from each clip; frames of a shorter clip are repeated.
+                - `do_sample_frames` (`bool`): with `False`, all frames of clips that are decoded already are kept, and
+                  shorter clips are padded.
+                - `do_resize` (`bool`): resize to `size` and pad to `pad_size`. With `False`, frames must have one size
+                  already.
+                - `size` (`dict[str, int]`): `longest_edge` after resizing.
+                - `do_pad` (`bool`): with `False`, resized frames keep their shape.
+                - `pad_size` (`dict[str, int]`): `height` and `width` after padding.
+                - `do_rescale` (`bool`): divide integer frames by 255. With `False` and `do_normalize=False` they stay
+                  `uint8`.
+                - `do_normalize` (`bool`): subtract `image_mean` and divide by `image_std`.
+                - `image_mean`, `image_std` (`list[float]`): one value for each channel.
+                - `input_data_format` (`"channels_first"` or `"channels_last"`): layout of arrays, where it cannot be
+                  told from their shape.
+                - `device` (`str` or `torch.device`): where to resize and normalise; by default where the frames are.
+                - `return_tensors` (`str`): `"pt"`, the default, or `"np"`.
 
         Returns:
             `BatchFeature` with `pixel_values_videos` of shape `(batch_size, num_frames, 3, height, width)` and, only
             where clips of different lengths were padded, `frame_mask` (`bool`, `(batch_size, num_frames)`), true for
             real frames.
 
-        A file that cannot be read is a `VideoDecodingError`, whose `.reason` names why; an input of no known form is a
-        `TypeError`.
+        A file that cannot be read is a `VideoDecodingError`, whose `.reason` names why; an input of no known form, or
+        an argument of no known name, is a `TypeError`.
 
         Raises:
             ValueError: If settings contradict each other, or frames have an impossible shape or range.
         """
-        num_frames = self.num_frames if num_frames is None else num_frames
+        if unknown := sorted(kwargs.keys() - set(_CALL_SETTINGS)):
+            raise TypeError(f"Of a call's settings {unknown} are not known: expected some of {list(_CALL_SETTINGS)}.")
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        settings: dict[str, Any] = {name: getattr(self, name, None) for name in _CALL_SETTINGS} | given
+        num_frames, do_rescale, do_normalize = (settings[n] for n in ("num_frames", "do_rescale", "do_normalize"))
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, got {num_frames}.")
-        sample = self.do_sample_frames if do_sample_frames is None else do_sample_frames
-        do_rescale = self.do_rescale if do_rescale is None else do_rescale
-        do_normalize = self.do_normalize if do_normalize is None else do_normalize
         if do_normalize and not do_rescale:
             raise ValueError("do_normalize=True needs do_rescale=True: mean and deviation are those of [0, 1] values.")
 
-        clips = [_to_frames(video, num_frames if sample else None, input_data_format) for video in _as_batch(videos)]
-        clips = [clip if device is None else clip.to(device) for clip in clips]
-        if self.do_resize if do_resize is None else do_resize:
-            clips = [self._resize_and_pad(clip) for clip in clips]
+        num_sampled = num_frames if settings["do_sample_frames"] else None
+        clips = [_to_frames(video, num_sampled, settings["input_data_format"]) for video in _as_batch(videos)]
+        if settings["device"] is not None:
+            clips = [clip.to(settings["device"]) for clip in clips]
+        if settings["do_resize"]:
+            if not isinstance(settings["size"], (dict, SizeDict)) or "longest_edge" not in settings["size"]:
+                raise ValueError(f"size must be such as {{'longest_edge': 224}}, got {settings['size']}.")
+            pad_size = settings["pad_size"] if settings["do_pad"] else None
+            clips = [_resize_and_pad(clip, settings["size"], pad_size) for clip in clips]
         if do_rescale:
             # Clip by clip: a batch may mix integers and floating values.
             clips = [clip if clip.is_floating_point() else clip.float() * self.rescale_factor for clip in clips]
@@ -141,31 +157,32 @@ class VideoRMVideoProcessor(BaseVideoProcessor):
                 clips = [clip.float() for clip in clips]
         batch, frame_mask = _stack(clips)
         if do_normalize:
-            batch = tvF.normalize(batch, self.image_mean, self.image_std)
+            batch = tvF.normalize(batch, settings["image_mean"], settings["image_std"])
         data = {"pixel_values_videos": batch}
         if frame_mask is not None:
             data["frame_mask"] = frame_mask
-        return BatchFeature(data=data, tensor_type=return_tensors)
+        return BatchFeature(data=data, tensor_type=settings["return_tensors"] or TensorType.PYTORCH)
 
-    def _resize_and_pad(self, frames: torch.Tensor) -> torch.Tensor:
-        """Bring frames `(T, 3, H, W)` to the target size without distorting them."""
-        height, width = frames.shape[-2:]
-        scale = self.size["longest_edge"] / max(height, width)
-        if scale != 1:
-            target = (max(1, round(height * scale)), max(1, round(width * scale)))
-            if frames.is_floating_point():
-                # Bicubic overshoots. Eight-bit images saturate after each direction, so floating ones must too.
-                frames = _resize(_resize(frames, (height, target[1])).clamp(0, 1), target).clamp(0, 1)
-            else:
-                frames = _resize(frames, target)
-        if not self.do_pad:
-            return frames
-        extra_height = self.pad_size["height"] - frames.shape[-2]
-        extra_width = self.pad_size["width"] - frames.shape[-1]
-        if extra_height < 0 or extra_width < 0:
-            raise ValueError(f"pad_size must hold frames resized to {self.size}: got {self.pad_size}.")
-        left, top = extra_width // 2, extra_height // 2
-        return tvF.pad(frames, [left, top, extra_width - left, extra_height - top])
+
+def _resize_and_pad(frames: torch.Tensor, size: _Size, pad_size: _Size | None) -> torch.Tensor:
+    """Bring frames `(T, 3, H, W)` to the target size without distorting them, padded unless `pad_size` is `None`."""
+    height, width = frames.shape[-2:]
+    scale = size["longest_edge"] / max(height, width)
+    if scale != 1:
+        target = (max(1, round(height * scale)), max(1, round(width * scale)))
+        if frames.is_floating_point():
+            # Bicubic overshoots. Eight-bit images saturate after each direction, so floating ones must too.
+            frames = _resize(_resize(frames, (height, target[1])).clamp(0, 1), target).clamp(0, 1)
+        else:
+            frames = _resize(frames, target)
+    if pad_size is None:
+        return frames
+    extra_height = pad_size["height"] - frames.shape[-2]
+    extra_width = pad_size["width"] - frames.shape[-1]
+    if extra_height < 0 or extra_width < 0:
+        raise ValueError(f"pad_size must hold frames resized to {size}: got {pad_size}.")
+    left, top = extra_width // 2, extra_height // 2
+    return tvF.pad(frames, [left, top, extra_width - left, extra_height - top])
 
 
 def _resize(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
