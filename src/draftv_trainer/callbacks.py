@@ -310,7 +310,16 @@ class SkipNonFiniteCallback(TrainerCallback):
 
 
 class RewardProgressCallback(ProgressCallback):
-    """Trainer's progress bar, with the reward at its end."""
+    """Trainer's progress bar, with the reward at its end.
+
+    Args:
+        write_logs (`bool`, defaults to `True`):
+            Whether to write all that is logged above the bar, as Trainer does.
+    """
+
+    def __init__(self, write_logs: bool = True) -> None:
+        super().__init__()
+        self.write_logs = write_logs
 
     def on_log(
         self,
@@ -334,6 +343,7 @@ class RewardProgressCallback(ProgressCallback):
             kwargs:
                 As for Trainer's own.
         """
-        super().on_log(args, state, control, logs=logs, **kwargs)
+        if self.write_logs:
+            super().on_log(args, state, control, logs=logs, **kwargs)
         if self.training_bar is not None and logs is not None and "reward" in logs:
             self.training_bar.set_postfix(reward=f"{logs['reward']:.4g}")

@@ -17,8 +17,10 @@ import transformers
 from diffusers import DiffusionPipeline
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModel, AutoProcessor, PrinterCallback
+from tqdm import tqdm
+from transformers import AutoModel, AutoProcessor
 
+from draftv_trainer.callbacks import RewardProgressCallback
 from draftv_trainer.comparison import RewardComparison, compare_rewards
 from draftv_trainer.demo.miniature import (
     GUIDANCE_SCALE,
@@ -183,7 +185,7 @@ def score_clips(output: Path) -> list[ScoredClip]:
 def sample_and_judge(pipe: DiffusionPipeline, prompts: list[str], reward: VideoRMReward, scale: Scale) -> Judged:
     """Sample a clip of every prompt, each from its own fixed noise, and let judge and reward rate it."""
     clips, rewards = [], []
-    for start in range(0, len(prompts), 8):
+    for start in tqdm(range(0, len(prompts), 8), desc=f"{len(prompts)} clips", leave=False):
         batch = prompts[start : start + 8]
         noise = [torch.Generator().manual_seed(10_000 + start + place) for place in range(len(batch))]
         frames_BTCHW = sample(
@@ -223,6 +225,7 @@ def tune(reward: VideoRMReward, scale: Scale, output: Path) -> DRaFTVTrainer:
         monitor_motion=False,  # the judge alone is asked
         sample_prompts=draw_prompts(scale.num_guard_prompts, "validation"),
         logging_steps=1,
+        disable_tqdm=False,
         seed=SEED,
         save_strategy="no",
     )
@@ -234,7 +237,8 @@ def tune(reward: VideoRMReward, scale: Scale, output: Path) -> DRaFTVTrainer:
         peft_config=lora_config(),
         monitor_rewards=rate_frames,
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(RewardProgressCallback)
+    trainer.add_callback(RewardProgressCallback(write_logs=False))
     trainer.train()
     return trainer
 
