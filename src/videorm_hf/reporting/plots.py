@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,12 @@ def chart_row(path: _PATH, panels: Mapping[str, Callable[[Axes], None]], *, titl
     with _figure(path, title, width=5.0 * len(panels), panels=len(panels)) as all_axes:
         for axes, (name, draw) in zip(all_axes, panels.items(), strict=True):
             draw(axes)
-            axes.set_title(name, fontsize=10)
-            if len(axes.get_legend_handles_labels()[1]) > 1:
-                axes.legend(fontsize=8)
+            num_series = len(axes.get_legend_handles_labels()[1])
+            columns = num_series if num_series <= 3 else 2
+            axes.set_title(name, fontsize=10, pad=6 + (16 * ceil(num_series / columns) if num_series > 1 else 0))
+            if num_series > 1:  # between title and axes, where it hides nothing
+                place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "frameon": False}
+                axes.legend(fontsize=8, ncols=columns, columnspacing=1.0, handlelength=1.5, **place)
 
 
 def histograms(path: _PATH, counts: Mapping[str, Mapping[Any, int]], *, xlabel: str, title: str) -> None:
