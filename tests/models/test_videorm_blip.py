@@ -144,6 +144,8 @@ def test_files_and_frames_are_cropped(processor: VideoRMBlipProcessor, real_clip
     pixels = processor.video_processor([real_clips[0]], num_frames=4)["pixel_values_videos"]
     assert pixels.shape == (1, 4, 3, 32, 32)
     assert pixels.std() > 0.1
+    pixels = processor.video_processor([real_clips[0]], size={"shortest_edge": 16})["pixel_values_videos"]
+    assert pixels.shape[-2:] == (16, 16)
 
 
 def test_half_precision_gives_float32_rewards(processor: VideoRMBlipProcessor) -> None:

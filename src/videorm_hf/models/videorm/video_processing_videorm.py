@@ -21,7 +21,7 @@ from transformers.video_processing_utils import BaseVideoProcessor
 
 from .video_decoding_videorm import read_frames, uniform_indices
 
-_Size: TypeAlias = dict[str, int] | SizeDict
+Size: TypeAlias = dict[str, int] | SizeDict
 # What one call may set; all but the last three are settings of the processor, too.
 _CALL_SETTINGS = (
     "num_frames",
@@ -146,10 +146,8 @@ class VideoRMVideoProcessor(BaseVideoProcessor):
         if settings["device"] is not None:
             clips = [clip.to(settings["device"]) for clip in clips]
         if settings["do_resize"]:
-            if not isinstance(settings["size"], (dict, SizeDict)) or "longest_edge" not in settings["size"]:
-                raise ValueError(f"size must be such as {{'longest_edge': 224}}, got {settings['size']}.")
             pad_size = settings["pad_size"] if settings["do_pad"] else None
-            clips = [_resize_and_pad(clip, settings["size"], pad_size) for clip in clips]
+            clips = [self._resize_and_pad(clip, settings["size"], pad_size) for clip in clips]
         if do_rescale:
             # Clip by clip: a batch may mix integers and floating values.
             clips = [clip if clip.is_floating_point() else clip.float() * self.rescale_factor for clip in clips]
@@ -163,26 +161,43 @@ class VideoRMVideoProcessor(BaseVideoProcessor):
             data["frame_mask"] = frame_mask
         return BatchFeature(data=data, tensor_type=settings["return_tensors"] or TensorType.PYTORCH)
 
+    def _resize_and_pad(self, frames: torch.Tensor, size: Size, pad_size: Size | None) -> torch.Tensor:
+        """Bring frames `(T, 3, H, W)` to the target size undistorted, padded unless `pad_size` is `None`."""
+        height, width = frames.shape[-2:]
+        scale = edge_length(size, "longest_edge") / max(height, width)
+        if scale != 1:
+            target = (max(1, round(height * scale)), max(1, round(width * scale)))
+            if frames.is_floating_point():
+                # Bicubic overshoots. Eight-bit images saturate after each direction, so floating ones must too.
+                frames = _resize(_resize(frames, (height, target[1])).clamp(0, 1), target).clamp(0, 1)
+            else:
+                frames = _resize(frames, target)
+        if pad_size is None:
+            return frames
+        extra_height = pad_size["height"] - frames.shape[-2]
+        extra_width = pad_size["width"] - frames.shape[-1]
+        if extra_height < 0 or extra_width < 0:
+            raise ValueError(f"pad_size must hold frames resized to {size}: got {pad_size}.")
+        left, top = extra_width // 2, extra_height // 2
+        return tvF.pad(frames, [left, top, extra_width - left, extra_height - top])
 
-def _resize_and_pad(frames: torch.Tensor, size: _Size, pad_size: _Size | None) -> torch.Tensor:
-    """Bring frames `(T, 3, H, W)` to the target size without distorting them, padded unless `pad_size` is `None`."""
-    height, width = frames.shape[-2:]
-    scale = size["longest_edge"] / max(height, width)
-    if scale != 1:
-        target = (max(1, round(height * scale)), max(1, round(width * scale)))
-        if frames.is_floating_point():
-            # Bicubic overshoots. Eight-bit images saturate after each direction, so floating ones must too.
-            frames = _resize(_resize(frames, (height, target[1])).clamp(0, 1), target).clamp(0, 1)
-        else:
-            frames = _resize(frames, target)
-    if pad_size is None:
-        return frames
-    extra_height = pad_size["height"] - frames.shape[-2]
-    extra_width = pad_size["width"] - frames.shape[-1]
-    if extra_height < 0 or extra_width < 0:
-        raise ValueError(f"pad_size must hold frames resized to {size}: got {pad_size}.")
-    left, top = extra_width // 2, extra_height // 2
-    return tvF.pad(frames, [left, top, extra_width - left, extra_height - top])
+
+def edge_length(size: Size, edge: str) -> int:
+    """Read the one length of a size that a video processor goes by.
+
+    Args:
+        size (`dict[str, int]`): Such as `{"longest_edge": 224}`.
+        edge (`str`): The length's name.
+
+    Returns:
+        `int`: the length in pixels.
+
+    Raises:
+        ValueError: If it is a size of another kind.
+    """
+    if not isinstance(size, (dict, SizeDict)) or edge not in size:
+        raise ValueError(f"size must be such as {{{edge!r}: 224}}, got {size}.")
+    return size[edge]
 
 
 def _resize(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

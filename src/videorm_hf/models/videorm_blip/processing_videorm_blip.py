@@ -10,7 +10,12 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 from transformers.video_processing_utils import BaseVideoProcessor
 
 from videorm_hf.models.image_preprocessing import resize_and_crop
-from videorm_hf.models.videorm.video_processing_videorm import VideoRMVideoProcessor, VideoRMVideoProcessorKwargs
+from videorm_hf.models.videorm.video_processing_videorm import (
+    Size,
+    VideoRMVideoProcessor,
+    VideoRMVideoProcessorKwargs,
+    edge_length,
+)
 
 
 class VideoRMBlipVideoProcessor(VideoRMVideoProcessor):
@@ -27,9 +32,9 @@ class VideoRMBlipVideoProcessor(VideoRMVideoProcessor):
     # Its parent's files are copied into a saved folder as remote code; these need the package.
     _auto_class = None
 
-    def _resize_and_pad(self, frames: torch.Tensor) -> torch.Tensor:
+    def _resize_and_pad(self, frames: torch.Tensor, size: Size, pad_size: Size | None) -> torch.Tensor:
         """Bring frames `(T, 3, H, W)` to the target size: nothing is padded here."""
-        return resize_and_crop(frames, self.size["shortest_edge"])
+        return resize_and_crop(frames, edge_length(size, "shortest_edge"))
 
 
 class VideoRMBlipProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
