@@ -27,7 +27,7 @@ from draftv_trainer.callbacks import (
 from draftv_trainer.draftv_config import DRaFTVConfig
 from draftv_trainer.ema import LoraAverage
 from draftv_trainer.lora import LORA_WEIGHTS_NAME, add_lora, find_denoisers, restore_lora, save_lora
-from draftv_trainer.model_card import reads_own_lora, run_facts, write_card
+from draftv_trainer.model_card import FACTS_NAME, reads_own_lora, run_facts, write_card
 from draftv_trainer.prompt_embeds import precompute_prompts
 from draftv_trainer.reward_terms import RewardTerm, make_reward_terms
 from draftv_trainer.rollout import RewardRollout, check_accepted, noise_seed, step_seed
@@ -50,7 +50,12 @@ NUM_FIXED_PROMPTS = 4
 
 # What resuming needs beyond Trainer's own files: the average of the LoRA, counts, what the guard holds.
 RUN_STATE_NAME = "draftv_state.pt"
-CHECKPOINT = CheckpointFiles(weights=(LORA_WEIGHTS_NAME,), archives=(RUN_STATE_NAME,))
+CHECKPOINT = CheckpointFiles(
+    facts=FACTS_NAME,
+    settings=("rewards", "sampling", "lora", "training"),
+    weights=(LORA_WEIGHTS_NAME,),
+    archives=(RUN_STATE_NAME,),
+)
 
 
 class DRaFTVTrainer(ResumableTrainer):
@@ -91,6 +96,8 @@ class DRaFTVTrainer(ResumableTrainer):
         Wu et al. 2024 (NeurIPS), Sec. 3.3. Differs: the form of the loss is open there; here it is minus the mean
         reward.
     """
+
+    checkpoint_files = CHECKPOINT
 
     def __init__(
         self,
@@ -220,21 +227,9 @@ class DRaFTVTrainer(ResumableTrainer):
             self._average.restart()
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
-        """Train, or go on from a checkpoint to the same end, to the bit on a CPU in float32.
-
-        Args:
-            resume_from_checkpoint (`str` or `bool`, *optional*):
-                A checkpoint's folder; or True for the newest in `output_dir` that was written to its end, which raises
-                a ValueError where there is none.
-            kwargs:
-                As for Trainer.
-
-        Returns:
-            `TrainOutput`: as Trainer's.
-        """
-        checkpoint = CHECKPOINT.find(resume_from_checkpoint, self.args.output_dir)
+        """Train, or go on from a checkpoint; see [`~videorm_hf.trainer.resumable_trainer.ResumableTrainer.train`]."""
         self._micro_step_of = -1  # an interrupted call may have ended in the midst of a step
-        return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        return super().train(resume_from_checkpoint, **kwargs)
 
     def training_step(
         self,
@@ -439,11 +434,14 @@ class DRaFTVTrainer(ResumableTrainer):
                 save_lora(self.pipe, output_dir or self.args.output_dir or ".")
             self._write_card(Path(output_dir or self.args.output_dir or "."))
 
+    def facts(self) -> dict[str, Any]:
+        """Gather the facts of the run; see [`~draftv_trainer.model_card.run_facts`]."""
+        return run_facts(self.model, self.args, self.state)
+
     def _write_card(self, folder: Path, **fields: Any) -> None:
         """Write the card and the facts beside the weights."""
-        facts = run_facts(self.model, self.args, self.state)
         own_loader = reads_own_lora(self.pipe, self.model.denoiser)
-        write_card(folder, facts, own_loader=own_loader, repo_id=self.hub_model_id, **fields)
+        write_card(folder, self.facts(), own_loader=own_loader, repo_id=self.hub_model_id, **fields)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """Write a checkpoint, unless the guard has stopped the run: one that is resumed comes there again."""
@@ -472,11 +470,6 @@ class DRaFTVTrainer(ResumableTrainer):
         if checkpoint is None:
             return
         state = torch.load(os.path.join(checkpoint, RUN_STATE_NAME), map_location="cpu", weights_only=True)
-        if (state["average"] is None) != (self._average is None):
-            raise ValueError(
-                f"{checkpoint} was written {'without' if state['average'] is None else 'with'} ema_decay: got "
-                f"ema_decay={self.args.ema_decay}. Resume with the same setting."
-            )
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self._skip_nonfinite.num_skipped = state["num_skipped"]
@@ -484,13 +477,11 @@ class DRaFTVTrainer(ResumableTrainer):
             self._sample_videos.load_state_dict(state["guard"])
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        """Read the LoRA of a checkpoint that was written to its end."""
-        CHECKPOINT.check_complete(resume_from_checkpoint)
+        """Read the LoRA of a checkpoint."""
         restore_lora(self.pipe, resume_from_checkpoint)
 
-    def _load_best_model(self) -> None:
-        """Read the LoRA of the best checkpoint back at the end of training."""
-        if self.state.best_model_checkpoint is not None:
-            restore_lora(self.pipe, self.state.best_model_checkpoint)
-            if self._average is not None:
-                self._average.restart()
+    def _read_weights(self, folder: str) -> None:
+        """Read the LoRA of a checkpoint, from which its moving average begins anew."""
+        restore_lora(self.pipe, folder)
+        if self._average is not None:
+            self._average.restart()

@@ -18,6 +18,7 @@ from diffusers.loaders.lora_base import LoraBaseMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import TrainerState
+from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from draftv_trainer.draftv_config import DRaFTVConfig
@@ -68,6 +69,7 @@ def run_facts(rollout: RewardRollout, args: DRaFTVConfig, state: TrainerState) -
             "steps": state.global_step,
             "videos_per_step": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
             "learning_rate": args.learning_rate,
+            "lr_scheduler": SchedulerType(args.lr_scheduler_type).value,
             "optimizer": OptimizerNames(args.optim).value,
             "ema_decay": args.ema_decay,
             "seed": args.seed,

@@ -111,6 +111,35 @@ def test_resuming_ends_with_the_same_bits(in_folder: Path, capsys: pytest.Captur
     assert all(tensor.shape[0 if "lora_A" in name else 1] == 2 for name, tensor in whole.items())  # lora_r
 
 
+def test_checkpoints_of_another_run_stop_a_run_that_would_not_go_on_from_them(
+    in_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--config", "run.yaml", "--output_dir", "twice", "--max_steps", "1"]
+    assert main([*words, "--save_strategy", "steps", "--save_steps", "1"]) == 0
+    assert main([*words, "--learning_rate", "1e-3"]) == 2
+    assert "twice holds checkpoints of an earlier run: --resume goes on from them" in capsys.readouterr().err
+    assert main([*words, "--learning_rate", "1e-3", "--resume"]) == 2
+    assert "learning_rate was 0.01, got 0.001" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_what_is_kept(in_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (in_folder / "impatient.py").write_text(
+        "calls = []\n"
+        "def red(frames, prompts):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 3:\n"
+        "        raise KeyboardInterrupt\n"
+        "    return frames[:, :, 0].mean(dim=(1, 2, 3))\n"
+    )
+    words = ["train", "--config", "run.yaml", "--reward_funcs", "impatient:red", "--reward_weights", "1.0"]
+    words += ["--output_dir", "cut", "--per_device_train_batch_size", "1", "--save_strategy", "steps"]
+    assert main([*words, "--save_steps", "1"]) == 130
+    said = f"Stopped. {Path('cut/checkpoint-2')} is complete: the same line with --resume goes on from it."
+    assert said in capsys.readouterr().err
+    assert main([*words, "--output_dir", "early", "--save_steps", "9"]) == 0  # the third call is over
+    assert main(["train", "--config", "run.yaml", "--output_dir", "cut"]) == 2
+
+
 def read_options(*words: str) -> tuple[TrainArguments, DRaFTVConfig]:
     options, args = parse_options(parser(), [*words, "--use_cpu"])
     return options, args

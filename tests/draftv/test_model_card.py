@@ -36,6 +36,7 @@ def test_the_facts_are_the_runs(run, tmp_path):
         "steps": 3,
         "videos_per_step": 4,
         "learning_rate": 0.01,
+        "lr_scheduler": "constant",
         "optimizer": "adamw_torch_fused",
         "ema_decay": 0.9,
         "seed": 7,

@@ -177,11 +177,12 @@ def test_nothing_to_resume_from(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ema_decay": None}, "was written with ema_decay: got ema_decay=None"),
+        ({"ema_decay": None}, "checkpoint-7 was written with other settings: ema_decay was 0.9, got None"),
         (
             {"peft_config": LoraConfig(r=2, target_modules=["to_q"])},
-            "belongs to another pipeline or has other settings",
+            "alpha was 4, got .*; rank was 4, got 2; target_modules was",
         ),
+        ({"learning_rate": 1e-7, "seed": 7}, "learning_rate was .*, got 1e-07; seed was 42, got 7"),
         ({"monitor_motion": False}, r"guard had the monitors .'motion', 'trained_reward'.: got .'trained_reward'."),
         ({"sample_prompts": DATA[:2]}, "guard had the fixed prompts .*Resume with the same"),
     ],
@@ -189,3 +190,18 @@ def test_nothing_to_resume_from(tmp_path):
 def test_a_checkpoint_of_other_settings(copy, settings, message):
     with pytest.raises(ValueError, match=message):
         make_run(copy, **settings).train(resume_from_checkpoint=str(copy / "checkpoint-7"))
+
+
+def test_a_finished_run_takes_no_further_step(whole, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    run = make_run(copy)  # three prompts do not divide its eight steps
+    assert run.train(resume_from_checkpoint=True).global_step == STEPS == run.state.global_step
+    run.save_model(str(copy / "again"))
+    expected = load_file(whole / "final" / LORA_WEIGHTS_NAME)
+    found = load_file(copy / "again" / LORA_WEIGHTS_NAME)
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+    in_pipeline = lora_weights(run.pipe)
+    assert run.state.log_history and not (copy / f"checkpoint-{STEPS + 1}").exists()
+    with run.published_weights():
+        assert all(torch.equal(weight, lora_weights(run.pipe)[name]) for name, weight in in_pipeline.items())

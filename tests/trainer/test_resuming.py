@@ -104,7 +104,7 @@ def test_a_finished_run_takes_no_further_step(tmp_path, whole):
 def test_incomplete_checkpoints_are_named(tmp_path, whole):
     source = whole[0] / "checkpoint-4"
     assert CHECKPOINT.missing(source) == []
-    for name in ("model.safetensors", "optimizer.pt", "trainer_state.json", "bad_clips.json", "rng_state.pth"):
+    for name in ("model.safetensors", "optimizer.pt", "trainer_state.json", "bad_clips.json", "videorm_training.json"):
         copy = tmp_path / name
         shutil.copytree(source, copy)
         (copy / name).unlink()
@@ -119,7 +119,15 @@ def test_incomplete_checkpoints_are_named(tmp_path, whole):
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, whole):
     other = small_trainer(tmp_path, data(), model=small_model(temporal_head="lstm"), **SETTINGS)
-    with pytest.raises(ValueError, match="checkpoint of another architecture: .* such as .'temporal_head"):
+    with pytest.raises(ValueError, match="other settings: .*temporal_head was 'transformer', got 'lstm'"):
+        other.train(resume_from_checkpoint=str(whole[0] / "checkpoint-4"))
+
+
+def test_other_settings_are_named(tmp_path, whole):
+    other = run(tmp_path, learning_rate=1e-6, max_steps=9)
+    with pytest.raises(
+        ValueError, match=r"checkpoint-4 was written with other settings: learning_rate was \S+, got 1e-06\. "
+    ):
         other.train(resume_from_checkpoint=str(whole[0] / "checkpoint-4"))
 
 

@@ -27,12 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             The words after `draftv`; by default those of the command line.
 
     Returns:
-        `int`: the exit code, 0 if all went well, 2 if the command could not be run as given.
+        `int`: the exit code, 0 if all went well, 2 if the command could not be run as given, 130 on Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     try:
         with _own_messages():
             importlib.import_module(f"draftv_trainer.cli.{options.command}").run(options.words)
+    except KeyboardInterrupt:
+        if options.traceback:
+            raise
+        return 130
     except (ValueError, TypeError, OSError, ImportError) as error:  # videorm_hf.cli.app.USER_ERRORS
         if options.traceback:
             raise
@@ -45,16 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _own_messages() -> Iterator[None]:
-    """Show what this package logs; the libraries below show their own."""
-    logger = logging.getLogger("draftv_trainer")
-    handler, level = logging.StreamHandler(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """Show what our packages log; the libraries below show their own."""
+    loggers = [logging.getLogger(name) for name in ("draftv_trainer", "videorm_hf")]
+    handler, levels = logging.StreamHandler(), [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="draftv",
         description=f"DRaFT-V: tune video pipelines by video rewards.\n\ncommands:\n{commands}",
-        epilog="`draftv COMMAND --help` lists its options. Exit code: 0, or 2 for what cannot be run as given.",
+        epilog="`draftv COMMAND --help` lists its options. Exit code: 0, 2 for what cannot be run as given, 130 on "
+        "Ctrl-C.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -105,6 +105,7 @@ def run(words: Sequence[str]) -> None:
             Its own words.
     """
     options, args = parse_options(parser(), words)
+    checkpoint = CHECKPOINT.choose(options.resume, args.resume_from_checkpoint, args.output_dir)
     if options.dtype is not None:
         args.model_init_kwargs = {**args.loading_arguments(), "dtype": options.dtype}
     trainer = DRaFTVTrainer(
@@ -116,20 +117,13 @@ def run(words: Sequence[str]) -> None:
         peft_config=options.lora_config(),
         monitor_rewards=find_rewards(options.monitor_rewards) or None,
     )
-    trainer.train(resume_from_checkpoint=_checkpoint(options, args))
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except KeyboardInterrupt:
+        logger.warning(CHECKPOINT.say_what_is_kept(args.output_dir))
+        raise
     trainer.save_model(_internal_call=True)  # which does not push
     if trainer.is_world_process_zero():
         logger.info("Written to %s.", args.output_dir)
     if args.push_to_hub:
         trainer.push_to_hub()
-
-
-def _checkpoint(options: TrainArguments, args: DRaFTVConfig) -> str | None:
-    """Return the checkpoint to go on from."""
-    if not options.resume or args.resume_from_checkpoint is not None:
-        return args.resume_from_checkpoint
-    found = CHECKPOINT.last_complete(args.output_dir or ".")
-    logger.info(
-        "Going on from %s." if found else "No complete checkpoint in %s: from the start.", found or args.output_dir
-    )
-    return found

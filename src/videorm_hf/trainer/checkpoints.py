@@ -8,13 +8,17 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
+from videorm_hf.trainer.model_card import FACTS_NAME
 from videorm_hf.trainer.resuming import CheckpointFiles
 
 # What trains beside an adapter's base model, under the model's own names; only there.
 TRAINED_WEIGHTS_NAME = "trained_weights.safetensors"
 BAD_CLIPS_NAME = "bad_clips.json"
 CHECKPOINT = CheckpointFiles(
-    weights=(SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, TRAINED_WEIGHTS_NAME), json_files=(BAD_CLIPS_NAME,)
+    facts=FACTS_NAME,
+    settings=("architecture", "num_frames", "trainable", "sets", "loss", "training"),
+    weights=(SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, TRAINED_WEIGHTS_NAME),
+    json_files=(BAD_CLIPS_NAME,),
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import PreTrainedModel, TrainerState
+from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from videorm_hf.trainer.video_reward_config import VideoRewardConfig
@@ -67,6 +68,7 @@ def run_facts(
             "steps": state.global_step,
             "rows_per_step": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
             "learning_rate": args.learning_rate,
+            "lr_scheduler": SchedulerType(args.lr_scheduler_type).value,
             "optimizer": OptimizerNames(args.optim).value,
             "precision": "bfloat16" if args.bf16 else "float16" if args.fp16 else str(trained[0].dtype)[6:],
             "frame_sampling": args.frame_sampling,

@@ -1,7 +1,8 @@
-"""Which checkpoints can be resumed from: those that were written to their end, wherever the process was killed.
+"""Which checkpoints can be resumed from: those of the same run that were written to their end.
 
 Trainer writes a checkpoint file by file and its state last. A folder is complete when every file is there and whole:
-so one that was cut short while it was written, or while it was deleted, is told from a good one.
+so one that was cut short while it was written, or while it was deleted, is told from a good one. The facts beside the
+weights tell whether a run goes on under the settings that it began with.
 """
 
 import json
@@ -9,13 +10,18 @@ import logging
 import os
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 logger = logging.getLogger(__name__)
+
+# Among the settings in a run's facts, what may differ when it goes on.
+_NO_SETTINGS = ("steps", "guard_kept_step", "fps")
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,15 @@ class CheckpointFiles:
     """What a trainer's checkpoint holds beside Trainer's optimiser, scheduler, random states and state.
 
     Args:
+        facts (`str`): The JSON file with the facts of the run.
+        settings (`tuple[str, ...]`): Those of its parts that stay the same from the first step to the last.
         weights (`tuple[str, ...]`): Files of which one holds the weights; each appears at once and whole.
         archives (`tuple[str, ...]`): Files that `torch.save` writes.
         json_files (`tuple[str, ...]`): JSON files.
     """
 
+    facts: str
+    settings: tuple[str, ...]
     weights: tuple[str, ...]
     archives: tuple[str, ...] = ()
     json_files: tuple[str, ...] = ()
@@ -76,6 +86,56 @@ class CheckpointFiles:
             )
         return checkpoint
 
+    def choose(
+        self, resume: bool, resume_from_checkpoint: str | None, output_dir: str | os.PathLike[str] | None
+    ) -> str | None:
+        """Say which checkpoint a command goes on from; checkpoints that it would not go on from stop it.
+
+        Args:
+            resume (`bool`):
+                Go on from the newest complete checkpoint, if there is one.
+            resume_from_checkpoint (`str`, *optional*):
+                A checkpoint's folder.
+            output_dir (`str` or `os.PathLike`, *optional*):
+                The run's folder; by default the current one.
+
+        Returns:
+            `str`: the checkpoint's folder, or None to start from the beginning.
+
+        Raises:
+            ValueError: If the run would begin anew beside another run's checkpoints, which it would later take for
+                its own.
+        """
+        if resume_from_checkpoint is not None:
+            return resume_from_checkpoint
+        folder = Path(output_dir or ".")
+        if not resume and any(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/")):
+            raise ValueError(
+                f"{folder} holds checkpoints of an earlier run: --resume goes on from them. To begin anew, name "
+                "another --output_dir, or delete them."
+            )
+        checkpoint = self.last_complete(folder) if resume else None
+        if resume:
+            logger.info(
+                *(("Going on from %s.", checkpoint) if checkpoint else ("No complete checkpoint in %s.", folder))
+            )
+        return checkpoint
+
+    def say_what_is_kept(self, output_dir: str | os.PathLike[str] | None) -> str:
+        """Say what an interrupted command leaves.
+
+        Args:
+            output_dir (`str` or `os.PathLike`, *optional*):
+                The run's folder; by default the current one.
+
+        Returns:
+            `str`: a sentence.
+        """
+        checkpoint = self.last_complete(output_dir or ".")
+        if checkpoint is None:
+            return f"Stopped before the first checkpoint: nothing is kept in {output_dir}."
+        return f"Stopped. {checkpoint} is complete: the same line with --resume goes on from it."
+
     def missing(self, checkpoint: str | os.PathLike[str]) -> list[str]:
         """List what a checkpoint lacks for an exact resumption.
 
@@ -92,7 +152,9 @@ class CheckpointFiles:
         archives = (OPTIMIZER_NAME, SCHEDULER_NAME, *self.archives, *random_states)
         missing = [name for name in archives if not zipfile.is_zipfile(folder / name)]
         missing += [] if any((folder / name).is_file() for name in self.weights) else [self.weights[0]]
-        return missing + [name for name in (*self.json_files, TRAINER_STATE_NAME) if not _is_json(folder / name)]
+        return missing + [
+            name for name in (self.facts, *self.json_files, TRAINER_STATE_NAME) if not _is_json(folder / name)
+        ]
 
     def check_complete(self, checkpoint: str | os.PathLike[str]) -> None:
         """Raise unless a checkpoint was written to its end, for Trainer would start anew what it does not find.
@@ -113,6 +175,36 @@ class CheckpointFiles:
                 f"{checkpoint} is not a complete checkpoint: missing or cut short are {missing}. Resume from an "
                 "earlier one, or with resume_from_checkpoint=True from the last that is complete."
             )
+
+    def check_same_run(self, checkpoint: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
+        """Raise unless a run goes on with the settings that its checkpoint was written with.
+
+        Args:
+            checkpoint (`str` or `os.PathLike`):
+                A complete checkpoint's folder.
+            facts (`dict[str, Any]`):
+                The facts of the run that is to go on.
+
+        Raises:
+            ValueError: If settings differ; it names them.
+        """
+        before = self._settings(json.loads(Path(checkpoint, self.facts).read_text(encoding="utf-8")))
+        now = self._settings(facts)
+        different = [
+            f"{name} was {before.get(name)!r}, got {now.get(name)!r}"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        ]
+        if different:
+            raise ValueError(
+                f"{checkpoint} was written with other settings: {'; '.join(different)}. Resume with the same, or "
+                "begin anew in another folder."
+            )
+
+    def _settings(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings among a run's facts by their names."""
+        parts = [facts[part] if isinstance(facts[part], dict) else {part: facts[part]} for part in self.settings]
+        return {name: value for part in parts for name, value in part.items() if name not in _NO_SETTINGS}
 
 
 def _is_json(path: Path) -> bool:

@@ -20,10 +20,9 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
     TrainerCallback,
-    TrainerState,
     set_seed,
 )
-from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from videorm_hf.models.sources import VIDEORM_FILES, find_source
@@ -100,6 +99,8 @@ class VideoRewardTrainer(ResumableTrainer):
     >>> trainer.train()
     ```
     """
+
+    checkpoint_files = CHECKPOINT
 
     def __init__(
         self,
@@ -434,18 +435,15 @@ class VideoRewardTrainer(ResumableTrainer):
             `TrainOutput`: as Trainer's.
 
         Raises:
-            ValueError: If there is no training set, not one pair of it could be used, or it is True and there is no
-                complete checkpoint.
+            ValueError: If there is no training set, not one pair of it could be used, it is True and there is no
+                complete checkpoint, or a checkpoint is not complete or was written with other settings.
         """
         if self.train_dataset is None:
             raise ValueError("train() needs a train_dataset: got None.")
-        checkpoint = CHECKPOINT.find(resume_from_checkpoint, self.args.output_dir)
-        if checkpoint is not None and self._is_finished(checkpoint):
-            return TrainOutput(self.state.global_step, 0.0, {})
         self._forget_sums()
-        output = super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        output = super().train(resume_from_checkpoint, **kwargs)
         loss = pair_metrics(self._run_sums).get("loss", math.nan)
-        if math.isnan(loss) and checkpoint is not None:  # no step was left, or only clips that cannot be used
+        if math.isnan(loss) and resume_from_checkpoint:  # no step was left, or only clips that cannot be used
             return output
         if math.isnan(loss) and self.bad_clips:
             named = ", ".join(f"{name} ({reason})" for name, reason in list(self.bad_clips.items())[:5])
@@ -455,17 +453,11 @@ class VideoRewardTrainer(ResumableTrainer):
         return output._replace(training_loss=loss, metrics={**output.metrics, "train_loss": loss})
 
     def _is_finished(self, checkpoint: str) -> bool:
-        """Tell whether a checkpoint is the end of the run, and read it then: Trainer would take one more step."""
-        CHECKPOINT.check_complete(checkpoint)
-        state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
-        if not 0 < self.args.max_steps <= state.global_step:
-            return False
-        logger.info("%s is the end of a run of %d steps: nothing to do.", checkpoint, self.args.max_steps)
-        read_weights(self.reward_model, checkpoint)
-        self.state, self.bad_clips = state, self._read_bad_clips(checkpoint)
-        if self.args.load_best_model_at_end:
-            self._load_best_model()
-        return True
+        """Tell whether a checkpoint is the end of the run, and read it then."""
+        is_finished = super()._is_finished(checkpoint)
+        if is_finished:
+            self.bad_clips = self._read_bad_clips(checkpoint)
+        return is_finished
 
     def _read_bad_clips(self, checkpoint: str) -> dict[str, str]:
         """Read which clips had been left out when a checkpoint was written."""
@@ -482,11 +474,14 @@ class VideoRewardTrainer(ResumableTrainer):
         torch.save(self.args, folder / TRAINING_ARGS_NAME)
         self._write_card(folder)
 
+    def facts(self) -> dict[str, Any]:
+        """Gather the facts of the run; see [`~videorm_hf.trainer.model_card.run_facts`]."""
+        sets = set_facts(self._train_sets, self.args.proportions())
+        return run_facts(self.reward_model, self.args, sets, self.state, self.bad_clips)
+
     def _write_card(self, folder: Path, **fields: Any) -> None:
         """Write the card and the facts beside the weights."""
-        sets = set_facts(self._train_sets, self.args.proportions())
-        facts = run_facts(self.reward_model, self.args, sets, self.state, self.bad_clips)
-        write_card(folder, facts, repo_id=self.hub_model_id, **fields)
+        write_card(folder, self.facts(), repo_id=self.hub_model_id, **fields)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         """Write with the optimiser which clips were left out."""
@@ -501,11 +496,9 @@ class VideoRewardTrainer(ResumableTrainer):
             self.bad_clips = self._read_bad_clips(checkpoint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        """Read the weights of a checkpoint that was written to its end."""
-        CHECKPOINT.check_complete(resume_from_checkpoint)
-        read_weights(self.reward_model, resume_from_checkpoint)
+        """Read the weights of a checkpoint."""
+        self._read_weights(resume_from_checkpoint)
 
-    def _load_best_model(self) -> None:
-        """Read the weights of the best checkpoint back at the end of training."""
-        if self.state.best_model_checkpoint is not None:
-            read_weights(self.reward_model, self.state.best_model_checkpoint)
+    def _read_weights(self, folder: str) -> None:
+        """Read the weights of a checkpoint."""
+        read_weights(self.reward_model, folder)
