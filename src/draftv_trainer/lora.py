@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.loaders.lora_base import LoraBaseMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
@@ -361,10 +362,12 @@ def _carries_lora(denoiser: ModelMixin) -> bool:
 def _check_carries_none(pipe: DiffusionPipeline) -> None:
     """Raise when a denoiser already carries a LoRA."""
     if any(_carries_lora(denoiser) for denoiser in find_denoisers(pipe).values()):
+        own = isinstance(pipe, LoraBaseMixin)
+        fuse = "fuse it (pipe.fuse_lora(), then pipe.unload_lora_weights()), " if own else ""
+        adapters = ", or with pipe.set_adapters after pipe.load_lora_weights" if own else ""
         raise ValueError(
-            f"The denoiser of {type(pipe).__name__} already carries a LoRA: fuse it (pipe.fuse_lora(), then "
-            "pipe.unload_lora_weights()), load a fresh pipeline, or change its strength: with set_lora_scale after "
-            "load_lora, with pipe.set_adapters after pipe.load_lora_weights."
+            f"The denoiser of {type(pipe).__name__} already carries a LoRA: {fuse}load a fresh pipeline, or change "
+            f"its strength with set_lora_scale after load_lora{adapters}."
         )
 
 

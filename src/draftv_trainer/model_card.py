@@ -159,7 +159,7 @@ def _body(facts: Mapping[str, Any], title: str, loading: str) -> str:
     training, versions = facts["training"], facts["versions"]
     rows = {
         **{f"reward `{name}`, weight": weight for name, weight in facts["rewards"].items()},
-        **{f"mean reward, {end} of the run": f"{value:.4g}" for end, value in facts["reward"].items()},
+        **{f"mean reward, logged {when}": f"{value:.4g}" for when, value in facts["reward"].items()},
         **{name.replace("_", " "): value for name, value in training.items()},
         **{f"LoRA {name.replace('_', ' ')}": value for name, value in facts["lora"].items()},
         **{f"`{name}`": value for name, value in facts["sampling"].items() if value not in (None, {})},
@@ -180,6 +180,8 @@ A LoRA for {where}, tuned with DRaFT-V: the gradient of video rewards, followed 
 | | |
 |---|---|
 {table}
+
+The logged rewards are of different prompts; `draftv compare` scores base and LoRA on the same.
 
 A reward is a proxy. Look at the videos before relying on it; a smaller LoRA scale stays closer to the base model.
 
@@ -210,4 +212,4 @@ def _curve_ends(log_history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the first mean reward and the last that these weights had, or nothing before the first step."""
     kept = min((entry["guard_kept_step"] for entry in log_history if "guard_kept_step" in entry), default=math.inf)
     curve = [entry["reward"] for entry in log_history if "reward" in entry and entry["step"] <= kept]
-    return {"start": curve[0], "end": curve[-1]} if curve else {}
+    return {"first": curve[0], "last": curve[-1]} if curve else {}

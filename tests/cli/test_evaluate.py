@@ -153,3 +153,12 @@ def test_what_cannot_run_as_given(clips: Path, videorm_folder: Path, tmp_path: P
     ):
         result = run(*arguments, "--output", tmp_path / "out", *ON_CPU)
         assert result.exit_code == 2 and named in " ".join(result.output.split()), result.output
+
+
+def test_no_clip_at_all_is_an_error_that_names_one(clips: Path, videorm_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "clips.jsonl").write_bytes(clips.read_bytes())
+    result = run("--benchmark", "fetv", "--data", tmp_path / "clips.jsonl", "--reward", videorm_folder, "--output",
+                 tmp_path / "out", *ON_CPU)  # fmt: skip
+    assert result.exit_code == 2
+    assert "None of 9 videos could be scored by videorm; the first," in " ".join(result.output.split())
+    assert not (tmp_path / "out" / "report.json").exists()

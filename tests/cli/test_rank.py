@@ -45,6 +45,12 @@ def test_the_order_is_that_of_the_scores(videorm_folder: Path, tmp_path: Path) -
     assert json.loads((tmp_path / "out" / "order.json").read_text())["not_scored"] == {"notes.txt": "not_a_video"}
 
 
+def test_a_wrong_reward_is_found_before_another_is_loaded(videorm_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    result = run(tmp_path, "--prompt", "a cat", "--reward", videorm_folder, "--reward", "hps_v3:x")
+    assert result.exit_code == 2 and "no reward 'hps_v3'" in " ".join(result.output.split())
+
+
 def test_nothing_to_rank(videorm_folder: Path, tmp_path: Path) -> None:
     result = run(tmp_path, "--prompt", "a cat", "--reward", videorm_folder)
     assert result.exit_code == 2 and "holds no file" in " ".join(result.output.split())

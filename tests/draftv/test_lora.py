@@ -226,7 +226,7 @@ def test_targets_that_match_nothing_dropout_and_a_second_lora_are_errors(tmp_pat
     add_lora(pipe)
     for add in (add_lora, lambda pipe: load_lora(pipe, tmp_path)):
         save_lora(pipe, tmp_path)
-        with pytest.raises(ValueError, match="already carries a LoRA"):
+        with pytest.raises(ValueError, match=r"already carries a LoRA: fuse it \(pipe.fuse_lora"):
             add(pipe)
 
 

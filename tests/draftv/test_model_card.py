@@ -31,7 +31,7 @@ def test_the_facts_are_the_runs(run, tmp_path):
     facts = json.loads((tmp_path / "my-lora" / FACTS_NAME).read_text())
     rewards = [entry["reward"] for entry in run.state.log_history if "reward" in entry]
     assert facts["rewards"] == {"redness": 2.0, "motion": 0.0}
-    assert facts["reward"] == {"start": rewards[0], "end": rewards[-1]}
+    assert facts["reward"] == {"first": rewards[0], "last": rewards[-1]}
     assert facts["training"] == {
         "steps": 3,
         "videos_per_step": 4,

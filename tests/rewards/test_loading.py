@@ -27,12 +27,14 @@ from videorm_hf.rewards import (
     REWARDS,
     AestheticReward,
     CLIPScoreReward,
+    FunctionReward,
     HPSv2Reward,
     ImageRewardReward,
     PickScoreReward,
     Reward,
     VideoRMBlipReward,
     VideoRMReward,
+    check_reward,
     load_reward,
 )
 
@@ -108,7 +110,18 @@ def test_what_is_no_reward_is_named() -> None:
         load_reward("hps_v3:path")
     with pytest.raises(ValueError, match="names no weights: write hps_v2:SOURCE"):
         load_reward("hps_v2:")
+    with pytest.raises(ValueError, match="names no weights: write aesthetic:SOURCE"):
+        load_reward("aesthetic")
     assert set(REWARDS) >= {"videorm", "hps_v2", "hps_v2.1", "pick_score", "clip_score", "image_reward", "aesthetic"}
+
+
+def test_words_are_checked_before_anything_is_loaded(tmp_path: Path) -> None:
+    check_reward("hps_v2.1:nowhere")
+    check_reward("videorm-mini")
+    check_reward("owner/name")
+    for word, error in (("hps_v3:x", ValueError), ("hps_v2:", ValueError), ("videorm:nowhere", FileNotFoundError)):
+        with pytest.raises(error):
+            check_reward(word)
 
 
 OWN_REWARDS = """
@@ -149,6 +162,14 @@ def test_rewards_of_ones_own_are_imported(own_rewards: str) -> None:
     rewards.sum().backward()
     assert (frames.grad != 0).all()
     assert torch.equal(still(frames, PROMPTS), -frames.diff(dim=1).abs().mean(dim=(1, 2, 3, 4)))
+
+
+def test_a_function_without_prompts_is_no_reward() -> None:
+    def brightness(frames: torch.Tensor) -> torch.Tensor:
+        return frames.mean(dim=(1, 2, 3, 4))
+
+    with pytest.raises(TypeError, match=r"A reward takes \(frames, prompts\): got brightness\(frames"):
+        FunctionReward(brightness)(torch.rand(1, 2, 3, 4, 4), ["a"])
 
 
 def test_what_is_wrong_with_ones_own_reward_is_said(own_rewards: str) -> None:

@@ -39,6 +39,18 @@ def test_mixtures_nest_and_hold_their_parts() -> None:
     torch.testing.assert_close(nested(frames, PROMPTS), 3 * inner(frames, PROMPTS))
 
 
+def test_a_function_is_a_part_and_gets_its_columns() -> None:
+    def likeness(frames: torch.Tensor, prompts: list[str], target: list[float]) -> torch.Tensor:
+        return -(frames.mean(dim=(1, 2, 3, 4)) - torch.tensor(target)).abs()
+
+    frames = torch.rand(2, 3, 3, 4, 4)
+    red = FrameMean(lambda images, prompts: images[:, 0].mean(dim=(1, 2)))
+    mixture = MixtureReward({"red": red, "likeness": likeness}, weights={"red": 1.0, "likeness": 2.0})
+    columns = {"target": [0.1, 0.2], "other": [1, 2]}
+    expected = red(frames, ["a", "b"]) + 2 * likeness(frames, ["a", "b"], [0.1, 0.2])
+    assert torch.allclose(mixture(frames, ["a", "b"], **columns), expected)
+
+
 def test_names_must_agree() -> None:
     reward = FrameMean(red)
     with pytest.raises(ValueError, match="got rewards red and weights blue"):

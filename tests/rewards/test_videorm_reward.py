@@ -50,12 +50,19 @@ def test_loads_from_a_folder(videorm_folder):
     reward = VideoRMReward.from_pretrained(videorm_folder, num_frames=4)
     assert (reward.name, reward.num_frames) == ("videorm", 4)
     assert reward(colourful_frames(2, 4), PROMPTS).shape == (2,)
+    assert VideoRMReward.from_pretrained("videorm-mini").model.config.num_frames == 8
 
 
 def test_wrong_input_is_an_error(videorm_folder, tmp_path):
     reward = VideoRMReward.from_pretrained(videorm_folder)
     with pytest.raises(ValueError, match="frames of shape \\(2, 4, 3, 48, 80\\) and 1 prompts"):
         reward(colourful_frames(2, 4), PROMPTS[:1])
+    with pytest.raises(ValueError, match="frames of shape \\(2, 4, 3, 48, 80\\) and the text 'ab'"):
+        reward(colourful_frames(2, 4), "ab")
+    with pytest.raises(ValueError, match="Expected frames .*got frames of shape \\(2, 3, 4, 48, 80\\)"):
+        reward(colourful_frames(2, 4).transpose(1, 2), PROMPTS)
+    with pytest.raises(FileNotFoundError, match="got 'vidoerm-mini'.* Was 'videorm-mini' meant"):
+        VideoRMReward.from_pretrained("vidoerm-mini")
     with pytest.raises(ValueError, match="must lie in \\[0, 1\\], got values from 0.* to 2"):
         reward(colourful_frames(2, 4) * 255, PROMPTS)
     with pytest.raises(ValueError, match="max_frames=32, got 33"):

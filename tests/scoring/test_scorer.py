@@ -147,6 +147,13 @@ def test_wrong_arguments(videorm_folder: Path, tmp_path: Path) -> None:
         score_videos(tmp_path, ["a.mp4"], "a")
 
 
+def test_one_video_is_not_taken_for_a_list(videorm_folder: Path) -> None:
+    with pytest.raises(TypeError, match=r"videos must be a list of videos, got one: write \['a.mp4'\]"):
+        score_videos(videorm_folder, "a.mp4", "a cat")
+    with pytest.raises(TypeError, match="prompts must be a text for all videos, or a list"):
+        score_videos(videorm_folder, ["a.mp4"], None)  # type: ignore[arg-type]
+
+
 def test_missing_weights_are_not_made_up(tmp_path: Path) -> None:
     model = tiny_videorm()
     weights = {name: tensor for name, tensor in model.state_dict().items() if name != "visual_projection.weight"}

@@ -25,7 +25,7 @@ from videorm_hf.evaluation.video_scores import (
     reward_settings,
     score_requests,
 )
-from videorm_hf.rewards import load_reward
+from videorm_hf.rewards import check_reward, load_reward
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def score_benchmark(
         [`RewardScores`]
 
     Raises:
-        ValueError: If there is no such published metric.
+        ValueError: If there is no such published metric, or not one video could be scored.
     """
     settings = settings or ScoringSettings()
     candidates = {
@@ -205,6 +205,12 @@ def score_benchmark(
     wanted = [*candidates.values(), *(altered for plan in plans.values() for altered in plan.values())]
     found = score_requests(reward, wanted, store, settings)
     scored = {key: request for key, request in candidates.items() if request in found.rewards}
+    if candidates and not scored:
+        request, failure = next(iter(found.failures.items()))
+        raise ValueError(
+            f"None of {len(candidates)} videos could be scored by {name}; the first, {request.video}: {failure.reason} "
+            f"({failure.message}). Do the clips lie where {benchmark.info.title} expects them?"
+        )
     if lost := sum(request.variant != ORIGINAL for request in found.failures):
         logger.warning("%s: %d altered videos could not be scored", name, lost)
     return RewardScores(
@@ -229,10 +235,13 @@ def reward_names(specs: Sequence[str]) -> list[str]:
         `list[str]`: one each.
 
     Raises:
-        ValueError: If one stands there twice, or there is none.
+        ValueError: If one stands there twice, there is none, or one cannot be a reward: see [`check_reward`].
     """
     if not specs or len(set(specs)) < len(specs):
         raise ValueError(f"Name at least one reward, and none twice: got {list(specs)}.")
+    for spec in specs:
+        if not spec.startswith(COLUMN):
+            check_reward(spec)
     names = [_short_name(spec) for spec in specs]
     return [spec if names.count(name) > 1 else name for spec, name in zip(specs, names, strict=True)]
 

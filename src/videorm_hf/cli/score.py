@@ -66,8 +66,10 @@ def _pairs(videos: list[Path], prompt: str | None, pairs_file: Path | None) -> t
         if videos or prompt is not None:
             raise ValueError("give either --input or --videos with --prompt, not both")
         return read_pairs(pairs_file), pairs_file.parent
-    if not videos or not prompt:
+    if not videos or prompt is None:
         raise ValueError("give --videos with --prompt, or --input")
+    if not prompt.strip():
+        raise ValueError("--prompt must not be empty")
     return [{"video": str(video), "prompt": prompt} for video in videos], Path()
 
 

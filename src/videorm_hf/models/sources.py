@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ def find_source(source: str | os.PathLike[str], meaning: str, files: Sequence[st
             "makes the folder of a VIDEORM from a checkpoint file."
         )
     if not _HUB_ID.fullmatch(word):
+        meant = get_close_matches(word, SHIPPED, n=1)
         raise FileNotFoundError(
             f"{meaning} must be a folder, or a Hub id such as owner/name: got {word!r}, and there is no such folder "
-            f"from {os.getcwd()}."
+            f"from {os.getcwd()}." + (f" Was {meant[0]!r} meant?" if meant else "")
         )
     return word
 

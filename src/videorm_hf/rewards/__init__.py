@@ -6,7 +6,7 @@ from videorm_hf.rewards.clip import CLIPScoreReward, HPSv2Reward, PickScoreRewar
 from videorm_hf.rewards.frames import FrameMean, ImageReward
 from videorm_hf.rewards.function import FunctionReward
 from videorm_hf.rewards.image_reward import ImageRewardReward
-from videorm_hf.rewards.loading import REWARDS, load_reward
+from videorm_hf.rewards.loading import REWARDS, check_reward, load_reward
 from videorm_hf.rewards.mixture import MixtureReward
 from videorm_hf.rewards.videorm import VideoRMReward
 from videorm_hf.rewards.videorm_blip import VideoRMBlipReward
@@ -25,5 +25,6 @@ __all__ = [
     "Reward",
     "VideoRMBlipReward",
     "VideoRMReward",
+    "check_reward",
     "load_reward",
 ]

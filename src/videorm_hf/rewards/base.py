@@ -51,10 +51,11 @@ def check_videos(frames: torch.Tensor, prompts: list[str]) -> None:
     Raises:
         ValueError: If it is not so.
     """
-    if frames.ndim != 5 or len(frames) != len(prompts):
+    if frames.ndim != 5 or frames.shape[2] != 3 or len(frames) != len(prompts) or isinstance(prompts, str):
+        got = f"the text {prompts!r}" if isinstance(prompts, str) else f"{len(prompts)} prompts"
         raise ValueError(
-            "Expected frames (batch_size, num_frames, 3, height, width) and one prompt a video, got frames of "
-            f"shape {tuple(frames.shape)} and {len(prompts)} prompts."
+            "Expected frames (batch_size, num_frames, 3, height, width) and a list of one prompt a video, got frames "
+            f"of shape {tuple(frames.shape)} and {got}."
         )
 
 

@@ -71,6 +71,10 @@ def reward_name(function: VideoFunction) -> str:
 def taken_columns(function: VideoFunction) -> frozenset[str] | None:
     """Return the names of the data set's columns that a reward takes, or `None` when it takes any."""
     signature = inspect.signature(function.forward if isinstance(function, torch.nn.Module) else function)
+    try:
+        signature.bind_partial(None, None)
+    except TypeError as error:
+        raise TypeError(f"A reward takes (frames, prompts): got {reward_name(function)}{signature}.") from error
     parameters = list(signature.parameters.values())
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return None

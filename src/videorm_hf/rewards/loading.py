@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,7 @@ def load_reward(spec: str | os.PathLike[str], **kwargs: Any) -> Reward:
     Returns:
         [`Reward`]: frozen, on the CPU.
 
-    Raises:
-        ValueError: If the name is unknown, there is no source, or one's own reward is given arguments.
+    An unknown name, one without a source, or arguments for one's own reward are a `ValueError`.
 
     Example:
 
@@ -45,16 +44,40 @@ def load_reward(spec: str | os.PathLike[str], **kwargs: Any) -> Reward:
     >>> reward = load_reward("hps_v2.1:xswu/HPSv2")
     ```
     """
-    spec = os.fspath(spec)
+    name, source = _split(os.fspath(spec))
+    return REWARDS[name](source, **kwargs) if name in REWARDS else _import_own(os.fspath(spec), kwargs)
+
+
+def check_reward(spec: str | os.PathLike[str]) -> None:
+    """Check that a word can name a reward, before anything large is loaded.
+
+    Args:
+        spec (`str` or `os.PathLike`):
+            As for [`load_reward`], whose errors it raises. One's own is imported; of all else, names and the folders
+            of VIDEORMs are looked at.
+    """
+    name, source = _split(os.fspath(spec))
+    if name == "videorm":
+        find_source(source, "A VIDEORM", VIDEORM_FILES)
+    elif name not in REWARDS:
+        _import_own(os.fspath(spec), {})
+
+
+def _split(spec: str) -> tuple[str, str]:
+    """Return the name and the source in a word; a source alone is a VIDEORM's."""
     name, colon, source = spec.partition(":")
-    if not colon or Path(spec).exists():
-        name, source = "videorm", spec
-    if name in REWARDS:
-        if not source:
-            raise ValueError(f"{spec!r} names no weights: write {name}:SOURCE with a path or hub id.")
-        return REWARDS[name](source, **kwargs)
+    if Path(spec).exists() or not colon and spec not in REWARDS:
+        return "videorm", spec
+    if name in REWARDS and not source:
+        raise ValueError(f"{spec!r} names no weights: write {name}:SOURCE with a path or hub id.")
+    return name, source
+
+
+def _import_own(spec: str, arguments: Mapping[str, Any]) -> Reward:
+    """Import a reward of one's own, which takes no arguments."""
+    name = spec.partition(":")[0]
     own = _OBJECT_PATH.fullmatch(spec)
-    if own is not None and not kwargs:
+    if own is not None and not arguments:
         try:
             return import_reward(own["module"], own["name"])
         except ModuleNotFoundError as error:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from videorm_hf.rewards.base import Reward, check_videos
+from videorm_hf.rewards.function import FunctionReward, VideoFunction
 
 
 class MixtureReward(Reward):
@@ -16,7 +17,7 @@ class MixtureReward(Reward):
 
     Args:
         rewards (`Mapping[str, Reward]`):
-            The rewards by names of the caller's choice.
+            The rewards, or functions such as [`FunctionReward`] takes, by names of the caller's choice.
         weights (`Mapping[str, float]`):
             A weight for each of these names; negative ones are allowed.
         name (`str`, *optional*, defaults to `"mixture"`):
@@ -38,7 +39,9 @@ class MixtureReward(Reward):
     ```
     """
 
-    def __init__(self, rewards: Mapping[str, Reward], weights: Mapping[str, float], name: str = "mixture") -> None:
+    def __init__(
+        self, rewards: Mapping[str, Reward | VideoFunction], weights: Mapping[str, float], name: str = "mixture"
+    ) -> None:
         super().__init__()
         if not rewards:
             raise ValueError("A mixture needs at least one reward: got none.")
@@ -48,7 +51,9 @@ class MixtureReward(Reward):
                 f"{', '.join(sorted(weights)) or 'none'}."
             )
         # A list: names may hold a dot, which a ModuleDict refuses.
-        self._parts = nn.ModuleList(rewards.values())
+        self._parts = nn.ModuleList(
+            reward if isinstance(reward, Reward) else FunctionReward(reward, key) for key, reward in rewards.items()
+        )
         self.weights = {key: float(weights[key]) for key in rewards}
         self._name = name
 

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 from typing_extensions import Self
 
-from videorm_hf.models.sources import hub_arguments
+from videorm_hf.models.sources import VIDEORM_FILES, find_source, hub_arguments
 from videorm_hf.models.videorm.modeling_videorm import VideoRMModel
 from videorm_hf.models.videorm.processing_videorm import VideoRMProcessor
 from videorm_hf.rewards.base import Reward, check_videos, frames_to_score
@@ -55,17 +55,19 @@ class VideoRMReward(Reward):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], num_frames: int | None = None, **kwargs: Any
     ) -> Self:
-        """Load model and processor from a folder or Hub id; `kwargs` reach `AutoModel.from_pretrained`.
+        """Load model and processor from a folder, a Hub id or `videorm-mini`.
 
-        Missing, unexpected and misshapen weights are a `ConversionError` that names them.
+        `kwargs` reach `AutoModel.from_pretrained`. Missing, unexpected and misshapen weights are a `ConversionError`
+        that names them.
         """
-        model = load_complete(AutoModel, pretrained_model_name_or_path, **kwargs)
+        source = find_source(pretrained_model_name_or_path, "A VIDEORM", VIDEORM_FILES)
+        model = load_complete(AutoModel, source, **kwargs)
         if model.config.model_type != VideoRMModel.config_class.model_type:
             raise ValueError(
                 f"{str(pretrained_model_name_or_path)!r} holds a {model.config.model_type!r} model, expected a "
                 "VIDEORM. Convert CLIP-like checkpoints with `videorm convert SOURCE OUT`."
             )
-        processor = AutoProcessor.from_pretrained(pretrained_model_name_or_path, **hub_arguments(kwargs))
+        processor = AutoProcessor.from_pretrained(source, **hub_arguments(kwargs))
         return cls(model, processor, num_frames)
 
     @property

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoProcessor, PreTrainedTokenizerBase
 from typing_extensions import Self
 
-from videorm_hf.models.sources import hub_arguments
+from videorm_hf.models.sources import VIDEORM_FILES, find_source, hub_arguments
 from videorm_hf.models.videorm_blip.modeling_videorm_blip import VideoRMBlipModel
 from videorm_hf.models.videorm_blip.processing_videorm_blip import VideoRMBlipProcessor
 from videorm_hf.rewards.base import Reward, check_videos, frames_to_score
@@ -53,8 +53,9 @@ class VideoRMBlipReward(Reward):
 
         Missing, unexpected and misshapen weights are a `ConversionError` that names them.
         """
-        model = load_complete(VideoRMBlipModel, pretrained_model_name_or_path, **kwargs)
-        processor = AutoProcessor.from_pretrained(pretrained_model_name_or_path, **hub_arguments(kwargs))
+        source = find_source(pretrained_model_name_or_path, "A VIDEORM", VIDEORM_FILES)
+        model = load_complete(VideoRMBlipModel, source, **kwargs)
+        processor = AutoProcessor.from_pretrained(source, **hub_arguments(kwargs))
         return cls(model, processor, num_frames)
 
     @property

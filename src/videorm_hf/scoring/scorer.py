@@ -83,6 +83,10 @@ def iter_scores(
     Raises:
         ValueError: If the numbers of videos and prompts differ, or a setting is out of range.
     """
+    if isinstance(videos, (str, bytes, os.PathLike)):
+        raise TypeError(f"videos must be a list of videos, got one: write [{videos!r}].")
+    if prompts is None:
+        raise TypeError("prompts must be a text for all videos, or a list of one for each, got None.")
     videos = list(videos)  # each one stays the same object: a lazy sequence would make it anew at every look
     prompts = [prompts] * len(videos) if isinstance(prompts, str) else list(prompts)
     if len(prompts) != len(videos):
