@@ -69,7 +69,10 @@ def test_the_page_needs_nothing_beside_it(folder: Path) -> None:
     assert len(re.findall(r'<video src="data:video/mp4;base64,', page)) == 2
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "a &lt;b&gt;red&lt;/b&gt; dog runs" in page and "The first 1 of 2 pairs" in page
-    assert "a tie counts one half" in page
+    assert "a tie counts one half" in page and "with fewer than 6 the sign test" in page
+    found = json.loads(Path("page/comparison.json").read_text())
+    a, b = (row["rewards"]["red"] for row in found["videos"][::2])
+    assert f"<td>{b - a:+.2g}</td>" in page
 
 
 def test_a_model_against_itself_is_all_ties() -> None:

@@ -43,6 +43,14 @@ def test_what_is_neither_is_said_at_once(word, tmp_path, monkeypatch):
         find_source(word, "A VIDEORM")
 
 
+def test_what_may_have_been_meant_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="Was 't2v-mini' meant"):
+        find_source("t2v-min", "A pipeline")
+    with pytest.raises(FileNotFoundError, match="NAME:SOURCE goes where rewards of every kind do"):
+        find_source("pick_score:owner/name", "A VIDEORM")
+
+
 def test_a_checkpoint_file_is_to_be_converted(tmp_path):
     (tmp_path / "HPS_v2.pt").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="got the file .*HPS_v2.pt.*videorm convert"):

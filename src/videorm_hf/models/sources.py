@@ -53,9 +53,11 @@ def find_source(source: str | os.PathLike[str], meaning: str, files: Sequence[st
         )
     if not _HUB_ID.fullmatch(word):
         meant = get_close_matches(word, SHIPPED, n=1)
+        hint = f" Was {meant[0]!r} meant?" if meant else ""
+        hint += " NAME:SOURCE goes where rewards of every kind do, to --reward or load_reward." if ":" in word else ""
         raise FileNotFoundError(
             f"{meaning} must be a folder, or a Hub id such as owner/name: got {word!r}, and there is no such folder "
-            f"from {os.getcwd()}." + (f" Was {meant[0]!r} meant?" if meant else "")
+            f"from {os.getcwd()}.{hint}"
         )
     return word
 
