@@ -13,13 +13,14 @@ import torch
 from diffusers import DiffusionPipeline
 
 from draftv_trainer import DRaFTVConfig, DRaFTVTrainer
+from videorm_hf.models.sources import find_source
 
 
 def main() -> None:
     """Tune, save the LoRA, and compare the reward of the same prompts and noise before and after."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prompts", nargs="+", help="texts to train on; at least two, hundreds are better")
-    parser.add_argument("--pipeline", default="Wan-AI/Wan2.1-T2V-1.3B-Diffusers", help="folder or Hub id")
+    parser.add_argument("--pipeline", default="Wan-AI/Wan2.1-T2V-1.3B-Diffusers", help="folder, Hub id or t2v-mini")
     parser.add_argument("--reward", default="hps_v2.1:xswu/HPSv2", help="trained on: NAME:SOURCE or a VIDEORM folder")
     parser.add_argument("--monitor", default="pick_score:yuvalkirstain/PickScore_v1", help="watched, never trained on")
     parser.add_argument("--output", default="wan-lora", help="folder of the LoRA")
@@ -34,7 +35,8 @@ def main() -> None:
     options = parser.parse_args()
 
     on_gpu = torch.cuda.is_available()
-    pipe = DiffusionPipeline.from_pretrained(options.pipeline, dtype=torch.bfloat16 if on_gpu else torch.float32)
+    source = find_source(options.pipeline, "--pipeline")
+    pipe = DiffusionPipeline.from_pretrained(source, dtype=torch.bfloat16 if on_gpu else torch.float32)
     args = DRaFTVConfig(
         output_dir=options.output,
         max_steps=options.steps,

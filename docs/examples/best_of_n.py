@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from draftv_trainer import sample
+from videorm_hf.models.sources import find_source
 from videorm_hf.reporting.tables import print_table
 from videorm_hf.rewards import load_reward
 from videorm_hf.videoprefer.video_io import write_video
@@ -23,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prompt", help="what the video is to show")
     parser.add_argument("--n", type=int, default=8, help="how many videos to choose from")
-    parser.add_argument("--pipeline", default="Wan-AI/Wan2.1-T2V-1.3B-Diffusers", help="folder or Hub id")
+    parser.add_argument("--pipeline", default="Wan-AI/Wan2.1-T2V-1.3B-Diffusers", help="folder, Hub id or t2v-mini")
     parser.add_argument("--reward", default="hps_v2.1:xswu/HPSv2", help="NAME:SOURCE or a VIDEORM folder")
     parser.add_argument("--output", type=Path, default=Path("best"), help="folder of the videos")
     parser.add_argument("--num-inference-steps", type=int, default=50)
@@ -34,7 +35,7 @@ def main() -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    pipe = DiffusionPipeline.from_pretrained(options.pipeline, dtype=dtype).to(device)
+    pipe = DiffusionPipeline.from_pretrained(find_source(options.pipeline, "--pipeline"), dtype=dtype).to(device)
     reward = load_reward(options.reward).to(device)
     height, width = options.size
 

@@ -2,17 +2,15 @@
 
     python docs/examples/build_dataset.py videos.csv my-set --output my-dataset
 
-The table has the columns `prompt, video, model` and one for each rated dimension, with ratings from 1 to 5 (an empty
-cell is no rating). A row is a video: where several people rated one, give the mean. Rows with the same prompt become
-one item; paths start from the table's folder:
+The table has the columns `prompt, video, model` and one for each dimension, with ratings from 1 to 5 or empty cells. A
+row is a video: of several people's ratings give the mean. Rows of a prompt are one item. Paths start at the table:
 
     prompt,video,model,prompt_following,video_quality
     people ride bikes,a.mp4,wan,5,4
     people ride bikes,b.mp4,ltx,2,3
 
 `my-set` becomes a working folder, with the table's ratings as people.jsonl; a judge can rate it later, into a file of
-its own (annotate_folder.py). `my-dataset` is what to publish. Without any rating in the table only the working folder
-is written.
+its own (annotate_folder.py). `my-dataset` is what to publish; without ratings only `my-set` is written.
 """
 
 import argparse
@@ -21,7 +19,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-from datasets import Video, load_dataset
+from datasets import load_dataset
 
 from videorm_hf.videoprefer.builder import VideoPreferConfig
 from videorm_hf.videoprefer.export import export_to_hub_layout
@@ -30,12 +28,34 @@ COLUMNS = ["prompt", "video", "model"]
 PEOPLE = "people.jsonl"  # ratings.jsonl is for a judge, who continues no file that people began
 
 
-def write_working_folder(table: Path, folder: Path) -> list[str]:
-    """Write items, copies of the videos and ratings; return the rated dimensions."""
-    rows = pd.read_csv(table)
+def read_table(table: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Read the rows and the names of the rated dimensions; exit with all that is wrong with them."""
+    rows = pd.read_csv(table, dtype=dict.fromkeys(COLUMNS, str))
     if missing := sorted(set(COLUMNS) - set(rows.columns)):
         raise SystemExit(f"{table} lacks the columns {missing}: it has {list(rows.columns)}.")
     dimensions = [name for name in rows.columns if name not in COLUMNS and rows[name].notna().any()]
+    faults, seen = [], {}
+    for row, cells in enumerate(rows.to_dict("records"), start=2):  # row 1 holds the names
+        if empty := [name for name in COLUMNS if pd.isna(cells[name])]:
+            faults.append(f"row {row}: no {', '.join(empty)}")
+            continue
+        video = table.parent / cells["video"]
+        first = seen.setdefault((cells["prompt"], video.resolve()), row)
+        if first != row:
+            faults.append(f"rows {first} and {row} rate {video} for one prompt: give one row, the mean of its ratings")
+        if not video.is_file():
+            faults.append(f"row {row}: there is no file {video}")
+        for name in dimensions:
+            if pd.notna(cells[name]) and not 1 <= pd.to_numeric(cells[name], errors="coerce") <= 5:
+                faults.append(f"row {row}: {name} must be a rating from 1 to 5 or empty, got {cells[name]!r}")
+    if faults:
+        raise SystemExit("\n".join([f"Mend {table}, and drop columns without ratings:", *faults[:10]]))
+    return rows.astype(dict.fromkeys(dimensions, float)), dimensions
+
+
+def write_working_folder(table: Path, folder: Path) -> list[str]:
+    """Write items, copies of the videos and ratings; return the rated dimensions."""
+    rows, dimensions = read_table(table)
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     items, ratings = [], []
     for number, (prompt, group) in enumerate(rows.groupby("prompt", sort=False)):
@@ -46,8 +66,8 @@ def write_working_folder(table: Path, folder: Path) -> list[str]:
             candidates.append({"candidate_id": str(place), "video": name, "model": row["model"]})
             for dimension in dimensions:
                 if pd.notna(row[dimension]):
-                    key = {"item_id": str(number), "candidate_id": str(place), "dimension": dimension}
-                    ratings.append({**key, "rating": row[dimension], "judge": {"model": "human"}})
+                    record = {"item_id": str(number), "candidate_id": str(place), "dimension": dimension}
+                    ratings.append(record | {"rating": row[dimension], "judge": {"model": "human"}})
         items.append({"item_id": str(number), "prompt": prompt, "prompt_source": "own", "candidates": candidates})
     write_lines(folder / "items.jsonl", items)
     if ratings:
@@ -69,6 +89,8 @@ def main() -> None:
     parser.add_argument("--train-share", type=float, default=0.9, help="share of the prompts in the split train")
     options = parser.parse_args()
 
+    if options.output.exists():
+        raise SystemExit(f"{options.output} exists: remove it, or name another folder with --output.")
     dimensions = write_working_folder(options.table, options.folder)
     if not dimensions:
         print(f"{options.folder} is ready to be rated: no rating in {options.table}, so nothing was exported.")
@@ -81,14 +103,16 @@ def main() -> None:
         dimensions=tuple(dimensions),
         fractions={"train": options.train_share, "test": 1.0 - options.train_share},
     )
-    report = export_to_hub_layout(config, options.output)
+    try:
+        report = export_to_hub_layout(config, options.output)
+    except ValueError as error:
+        raise SystemExit(f"Nothing was exported: {error}") from error
     print(report.describe())
 
-    data = load_dataset(str(options.output), "preference")
+    data = load_dataset(str(options.output), "preference", streaming=True)  # the cache knows a set by its name alone
     for split, pairs in data.items():
-        for name in ("chosen", "rejected"):
-            pairs = pairs.cast_column(name, Video(decode=False))  # path and bytes; decoding needs torchcodec
-        print(f"{split}: {len(pairs)} pairs, such as {pairs[0]['prompt']!r} with a margin of {pairs[0]['margin']:g}")
+        rows = list(pairs.select_columns(["prompt", "margin"]))  # looking into a video decodes it with torchcodec
+        print(f"{split}: {len(rows)} pairs, such as {rows[0]['prompt']!r} with a margin of {rows[0]['margin']:g}")
 
 
 if __name__ == "__main__":

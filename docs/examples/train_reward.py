@@ -8,7 +8,8 @@
 
 The start is CLIP ViT-B/32 from the Hub, made a VIDEORM; its towers stay frozen and the temporal head alone
 learns, so minutes on a CPU are enough. `--start yuvalkirstain/PickScore_v1`, or HPS_v2.1_compressed.pt as a file, are
-ViT-H/14 and want a GPU. Ten pairs show that all works; they cannot show that a reward is good.
+ViT-H/14 and want a GPU. A VIDEORM folder, or `videorm-mini`, which comes with the package, is trained as it is. Ten
+pairs show that all works; they cannot show that a reward is good.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from videorm_hf.models.conversion import convert_checkpoint
+from videorm_hf.models.sources import SHIPPED
 from videorm_hf.trainer import VideoRewardConfig, VideoRewardTrainer
 
 Pairs = list[dict[str, Any]]
@@ -37,21 +39,30 @@ def hold_out(pairs: Pairs, share: float = 0.2) -> tuple[Pairs, Pairs]:
     return [r for r in pairs if r["prompt"] not in held_out], [r for r in pairs if r["prompt"] in held_out]
 
 
+def make_videorm(start: str, folder: Path) -> str:
+    """Return the start if it is a VIDEORM, and otherwise the folder of one made of it."""
+    config = SHIPPED.get(start, Path(start)) / "config.json"
+    if config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("model_type") == "videorm":
+        return start
+    if not (folder / "config.json").is_file():
+        report = convert_checkpoint(start, folder)
+        print(f"{report.num_converted_parameters:,} parameters taken over, {report.num_fresh_parameters:,} new")
+    return str(folder)
+
+
 def main() -> None:
     """Convert, train, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path, help="JSON Lines file of pairs")
-    parser.add_argument("--start", default="openai/clip-vit-base-patch32", help="what `videorm convert` takes")
+    parser.add_argument(
+        "--start", default="openai/clip-vit-base-patch32", help="a VIDEORM, or what `videorm convert` takes"
+    )
     parser.add_argument("--output", type=Path, default=Path("my-reward"), help="folder of the trained VIDEORM")
     parser.add_argument("--epochs", type=float, default=10)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     options = parser.parse_args()
 
-    start = options.output / "start"
-    if not (start / "config.json").is_file():
-        report = convert_checkpoint(options.start, start)
-        print(f"{report.num_converted_parameters:,} parameters taken over, {report.num_fresh_parameters:,} new")
-
+    start = make_videorm(options.start, options.output / "start")
     train, test = hold_out(read_pairs(options.pairs))
     settings = VideoRewardConfig(
         output_dir=str(options.output),
@@ -64,7 +75,7 @@ def main() -> None:
         report_to="none",
         seed=0,
     )
-    trainer = VideoRewardTrainer(str(start), settings, train_dataset=train, eval_dataset=test)
+    trainer = VideoRewardTrainer(start, settings, train_dataset=train, eval_dataset=test)
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()

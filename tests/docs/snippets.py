@@ -46,13 +46,14 @@ def pytest_markdown_docs_globals() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def documented_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write what the documentation names: a model, a pipeline, clips, and a table of pairs."""
+    """Write what the documentation names: a model, a pipeline, clips, prompts, and a table of pairs."""
     folder = tmp_path_factory.mktemp("documented")
     tiny_videorm_folder(folder / MODEL)
     clip_folder(folder / PICK_SCORE, tiny_clip_model())
     tiny_wan().save_pretrained(folder / PIPELINE)
     for name, source in CLIPS.items():
         shutil.copy(find_clip(source), folder / name)
+    (folder / "prompts.txt").write_text("a dog runs\na red circle moves right\n", encoding="utf-8")
     rows = [{"video": name, "prompt": PROMPT} for name in CLIPS]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with open(folder / "videos.csv", "w", newline="", encoding="utf-8") as file:

@@ -126,11 +126,15 @@ def test_every_json_block_can_be_read(document: Path) -> None:
         assert json.loads(block), block
 
 
-def test_the_documented_pool_can_be_read(tmp_path: Path) -> None:
-    (block,) = YAML_BLOCK.findall((ROOT / "docs" / "guides" / "collect_generate.md").read_text(encoding="utf-8"))
-    # The page shows two models and says that there must be more, or repetitions.
-    (tmp_path / "pool.yaml").write_text(block.replace("repeat_models: false", "repeat_models: true"), encoding="utf-8")
-    assert [model.name for model in read_pool(tmp_path / "pool.yaml").models] == ["modelscope", "latte"]
+def test_the_documented_pools_can_be_read(tmp_path: Path) -> None:
+    pools = YAML_BLOCK.findall((ROOT / "docs" / "guides" / "collect_generate.md").read_text(encoding="utf-8"))
+    names = []
+    for pool in pools:
+        # The page shows two models and says that there must be more, or repetitions.
+        text = pool.replace("repeat_models: false", "repeat_models: true")
+        (tmp_path / "pool.yaml").write_text(text, encoding="utf-8")
+        names.append([model.name for model in read_pool(tmp_path / "pool.yaml").models])
+    assert names == [["modelscope", "latte"], ["t2v-mini"]]
 
 
 def test_every_guide_is_in_the_navigation_and_on_the_first_page() -> None:

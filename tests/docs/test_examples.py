@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, source in {"a.mp4": "bikes.mp4", "b.mp4": "carphone_pristine.mp4"}.items():
         (tmp_path / name).write_bytes(find_clip(source).read_bytes())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
     return tmp_path
 
 
@@ -121,6 +123,51 @@ def test_build_dataset_writes_what_plain_datasets_reads(run: Run, clips: Path) -
     assert "train: 2 pairs" in again
 
 
+def test_build_dataset_reads_what_it_wrote_and_not_another_set_of_that_name(run: Run, clips: Path) -> None:
+    table = rated_videos(clips / "videos.csv")
+    assert "train: 2 pairs" in run("build_dataset.py", table, "mine", "--train-share", "1.0")
+    with pytest.raises(SystemExit, match="my-dataset exists: remove it, or name another folder with --output"):
+        run("build_dataset.py", table, "mine")
+    shutil.rmtree(clips / "my-dataset")
+    assert "train: 1 pairs" in run(
+        "build_dataset.py", rated_videos(table, prompts=(PROMPT,)), "less", "--train-share", "1.0"
+    )
+
+
+FAULTY_ROWS = [
+    ({"video": "./a.mp4"}, "rows 2 and 4 rate a.mp4 for one prompt: give one row, the mean of its ratings"),
+    ({"video": "gone.mp4"}, "row 4: there is no file gone.mp4"),
+    ({"model": ""}, "row 4: no model"),
+    ({"prompt_following": "good"}, "row 4: prompt_following must be a rating from 1 to 5 or empty, got 'good'"),
+    ({"sharpness": 7}, "row 4: sharpness must be a rating from 1 to 5 or empty, got 7"),
+]
+
+
+@pytest.mark.parametrize(("cells", "said"), FAULTY_ROWS, ids=lambda value: str(value)[:24])
+def test_a_faulty_row_is_named_before_anything_is_written(
+    run: Run, clips: Path, cells: dict[str, object], said: str
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"prompt": PROMPT, "video": video, "model": "wan", "prompt_following": 5, "sharpness": 2}
+        for video in ("a.mp4", "b.mp4", "c.mp4")
+    ]
+    shutil.copy("a.mp4", "c.mp4")
+    table = write_table(Path("table.csv"), [*rows[:2], rows[2] | cells])
+    with pytest.raises(SystemExit, match="Mend table.csv") as refused:
+        run("build_dataset.py", table, "mine")
+    assert said in str(refused.value) and not (clips / "mine").exists()
+    with pytest.raises(SystemExit, match="Mend table.csv") as refused:
+        run("own_benchmark.py", table, "--reward", "videorm-mini")
+    assert said in str(refused.value) and not (clips / "judged").exists()
+
+
+def test_a_table_with_another_column_is_refused_by_name(run: Run, clips: Path) -> None:
+    table = write_table(clips / "table.csv", [{"prompt": PROMPT, "clip": "a.mp4", "model": "wan", "overall": 3}])
+    for words in (["build_dataset.py", table, "mine"], ["own_benchmark.py", table, "--reward", "videorm-mini"]):
+        with pytest.raises(SystemExit, match=r"lacks the columns \['video'\]"):
+            run(*words)
+
+
 def test_build_dataset_without_ratings_leaves_a_folder_that_annotate_folder_rates(run: Run, clips: Path) -> None:
     rows: list[dict[str, object]] = [
         {"prompt": PROMPT, "video": video, "model": video[0]} for video in ("a.mp4", "b.mp4")
@@ -151,6 +198,16 @@ def test_train_reward_learns_on_pairs_and_keeps_prompts_aside(run: Run, models: 
     assert after < before
     scored = run("score_videos.py", "a.mp4", "b.mp4", "--prompt", PROMPT, "--reward", "my-reward", *IN_THIS_PROCESS)
     assert scored.index("a.mp4") < scored.index("b.mp4")
+
+
+def test_the_models_that_come_with_the_package_are_known_by_name(run: Run, clips: Path) -> None:
+    pairs = [{"prompt": f"{PROMPT} {number}", "chosen": "a.mp4", "rejected": "b.mp4"} for number in range(2)]
+    (clips / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    assert "1 pairs learned" in run("train_reward.py", "pairs.jsonl", "--start", "videorm-mini", "--epochs", 1)
+    assert not (clips / "my-reward" / "start").exists()
+    mini = ["--size", 32, 32, "--num-frames", 8, "--num-inference-steps", 2]
+    run("best_of_n.py", "a red circle", "--n", 1, "--pipeline", "t2v-mini", "--reward", "videorm-mini", *mini)
+    assert (clips / "best" / "0-best.mp4").is_file()
 
 
 def test_align_pipeline_saves_a_lora_that_changed_the_reward(run: Run, models: Path, clips: Path) -> None:
@@ -198,3 +255,19 @@ def test_own_benchmark_judges_two_rewards(run: Run, models: Path, clips: Path) -
     found = {row["dimension"]: (row["num_pairs"], row["num_human_ties"]) for row in report["rewards"][0]["dimensions"]}
     assert found["prompt_following"] == (2, 0) and found["sharpness"] == (0, 1)
     assert "prompt_following" in printed
+
+
+def test_own_benchmark_fits_a_terminal_and_names_what_it_left_out(
+    run: Run, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (clips / "c.mp4").write_bytes(b"no video")
+    rows: list[dict[str, object]] = [
+        {"prompt": PROMPT, "video": f"{name}.mp4", "model": "wan", "prompt_following": rating}
+        for name, rating in {"a": 4.5, "b": 2, "c": 1}.items()
+    ]
+    with pytest.raises(SystemExit) as ended:
+        run("own_benchmark.py", write_table(Path("l.csv"), rows), "--reward", "videorm-mini", *IN_THIS_PROCESS)
+    printed = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert "videorm-mini: not scored: {'not_a_video': 1}; the first: 'c.mp4' is not a video" in printed
+    assert max(len(line) for line in printed.splitlines() if "┃" in line) <= 80
