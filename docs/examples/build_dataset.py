@@ -109,9 +109,8 @@ def main() -> None:
         raise SystemExit(f"Nothing was exported: {error}") from error
     print(report.describe())
 
-    data = load_dataset(str(options.output), "preference", streaming=True)  # the cache knows a set by its name alone
-    for split, pairs in data.items():
-        rows = list(pairs.select_columns(["prompt", "margin"]))  # looking into a video decodes it with torchcodec
+    for split, pairs in load_dataset(str(options.output), "preference").items():
+        rows = pairs.select_columns(["prompt", "margin"])  # looking into a video decodes it with torchcodec
         print(f"{split}: {len(rows)} pairs, such as {rows[0]['prompt']!r} with a margin of {rows[0]['margin']:g}")
 
 

@@ -50,6 +50,7 @@ for layout in sys.argv[2:]:
 print(json.dumps(found))
 """
 LAYOUTS = ("parquet", "files", "webdataset")
+VIEWS = ("ratings", "preference")
 
 
 def config(folder: Path, **settings: Any) -> VideoPreferConfig:
@@ -168,6 +169,24 @@ def test_the_card_says_what_is_in_it(folder: Path, tmp_path: Path) -> None:
     splits = json.loads((tmp_path / "data" / "splits.json").read_text())
     assert sum(map(len, splits["items"].values())) == 10 and splits["seed"] == 0
     assert json.loads((tmp_path / "data" / "statistics.json").read_text())["items"] == 10
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_exported_anew_is_not_read_from_the_cache(tmp_path: Path, layout: str) -> None:
+    data = working_folder(tmp_path / "data")
+    ratings = data / "ratings.jsonl"
+
+    def export() -> list[dict[str, Any]]:
+        export_to_hub_layout(config(data), tmp_path / "set", layout, overwrite=True)
+        views = (load_dataset(str(tmp_path / "set"), view, cache_dir=str(tmp_path / "cache")) for view in VIEWS)
+        return [row for view in views for rows in view.values() for row in rows.data.to_pylist()]
+
+    first, lines = export(), ratings.read_text().splitlines()
+    changed = json.loads(lines[0])
+    ratings.write_text("\n".join([json.dumps(changed | {"rating": 6 - changed["rating"]}), *lines[1:]]) + "\n")
+    assert export() != first
+    ratings.write_text("\n".join(lines) + "\n")
+    assert export() == first
 
 
 def test_what_was_set_aside_is_on_the_card(tmp_path: Path) -> None:

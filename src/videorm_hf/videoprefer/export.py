@@ -1,10 +1,12 @@
 """A working folder as a folder for the Hub: data that plain `load_dataset` reads, and the card that describes them."""
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi
@@ -77,6 +79,7 @@ def export_to_hub_layout(
         raise FileExistsError(f"{output} is not an exported data set, and is not replaced: name another folder.")
     folder = config.open(progress)
     report = config.checked(folder)
+    config.check_pairs(folder)
     statistics = compute_statistics(folder.items())
     unfinished = output.with_name(output.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -86,15 +89,18 @@ def export_to_hub_layout(
     writer = LAYOUTS[layout](unfinished, folder.folder, features, config.dimensions, shard_bytes)
     split_of = {item_id: split for split, item_ids in config.splits(folder).items() for item_id in item_ids}
     bar = tqdm(folder.items(), desc="exporting", unit="item", total=report.items_out, disable=not progress or None)
+    content = hashlib.sha256()
     for item in bar:
-        writer.write(split_of[item.item_id], item, list(config.pairs(item)))
+        split, pairs = split_of[item.item_id], list(config.pairs(item))
+        writer.write(split, item, pairs)
+        sizes = [os.path.getsize(folder.folder / candidate.video) for candidate in item.candidates]
+        content.update(repr((split, item, pairs, sizes)).encode("utf-8"))
     writer.close()
-    if not writer.num_rows[PREFERENCE]:
-        raise ValueError(
-            f"{folder.folder} gives not one pair: are there ratings that differ in {config.pair_dimensions}?"
-        )
     write_splits(unfinished / SPLITS_FILE, split_of, config.fractions, config.seed)
-    _write_descriptions(unfinished, config, writer, report, statistics, title, licences or {})
+    # `datasets` knows a local folder by its name and card: without this it would read from its cache what an earlier
+    # export of that name held.
+    configs = [entry | {"description": f"content {content.hexdigest()[:16]}"} for entry in writer.configs()]
+    _write_descriptions(unfinished, config, writer, configs, report, statistics, title, licences or {})
     if output.exists():
         shutil.rmtree(output)
     os.replace(unfinished, output)
@@ -105,6 +111,7 @@ def _write_descriptions(
     output: Path,
     config: VideoPreferConfig,
     writer: Layout,
+    configs: list[dict[str, Any]],
     report: Report,
     statistics: DatasetStatistics,
     title: str,
@@ -118,7 +125,7 @@ def _write_descriptions(
         task_categories=["text-to-video"],
         tags=["preference", "reward-model", "video", "videoprefer"],
         pretty_name=title,
-        configs=writer.configs(),
+        configs=configs,
     )
     DatasetInfosDict(writer.dataset_infos()).to_dataset_card_data(data)
     card = DatasetCard.from_template(
