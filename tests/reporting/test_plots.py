@@ -38,6 +38,18 @@ def test_each_chart_is_a_png_that_differs_with_its_facts(tmp_path: Path) -> None
         assert first.shape != second.shape or (first != second).any()
 
 
+def test_bars_have_the_colours_asked_for_and_a_narrow_chart_is_small(tmp_path: Path) -> None:
+    series, colors = {"win": [60.0], "lose": [40.0]}, {"win": "#1b9e77", "lose": "#d95f02"}
+    for name, narrow in (("wide", False), ("narrow", True)):
+        plots.bar_chart(tmp_path / f"{name}.png", ["x"], series, ylabel="%", title="t", colors=colors, narrow=narrow)
+    wide, small = (Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("wide", "narrow"))
+    assert small.width < wide.width and small.height < wide.height
+    for image in (wide, small):
+        seen = {color for _, color in image.getcolors(2**24)}
+        assert {(0x1B, 0x9E, 0x77), (0xD9, 0x5F, 0x02)} <= seen
+        assert (0x1F, 0x77, 0xB4) not in seen  # matplotlib's first
+
+
 def test_intervals_must_match_the_values(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="zip"):
         plots.bar_chart(tmp_path / "x.png", ["a"], {"r": [1.0]}, ylabel="", title="", intervals={"r": []})

@@ -151,6 +151,11 @@ def test_it_listens_on_loopback_only(space: Running) -> None:
     assert not space.page.share
 
 
+def test_an_export_leaves_the_results_on_the_page(space: Running) -> None:
+    written = {each.api_name: {output._id for output in each.outputs} for each in space.page.fns.values()}
+    assert written["results"] and written["export"] and not written["results"] & written["export"]
+
+
 def test_two_voters_at_once_lose_no_vote(space: Running) -> None:
     def vote_on_everything(rater: str) -> int:
         duel_id = space.call("rename", rater)[2]

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from miniature_data import NOTE
+from templates import fill
 
 from tests.space.server import PATIENCE_S, Server
 
 pytestmark = pytest.mark.slow
 # Pictures for a person to look at, where a folder is named.
 SCREENSHOTS = os.environ.get("SPACE_SCREENSHOTS")
-WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
 LOOK_MS = 1000  # the arena's own rule: a vote within a second of the pair being shown does not count
 # Headless Chromium that speaks to nobody but the page.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"]
@@ -158,12 +160,25 @@ def test_base_and_tuned_are_sampled_side_by_side(page: Any) -> None:
     look(page, "compare")
 
 
+def test_clips_buttons_and_count_stand_on_one_screen(page: Any) -> None:
+    """Also under the miniature's note, with a prompt of two lines on a phone and square clips."""
+    open_arena(page)
+    page.locator("#title h1").evaluate(
+        "(title, html) => title.parentElement.innerHTML = html", fill("title", note=NOTE)
+    )
+    page.evaluate("document.querySelector('.prompt').innerText = 'a big green triangle moves right, on white'")
+    page.add_style_tag(content="#duel video { aspect-ratio: 1 !important; }")
+    for place in ("#title h1", ".prompt", ".sides", "#vote-left", "#vote-tie", "#vote-right", "#vote-status .status"):
+        box = page.locator(place).bounding_box()
+        assert 0 <= box["y"] and box["y"] + box["height"] <= page.viewport_size["height"], place
+    assert page.evaluate("scrollY") == 0
+    assert page.locator(".keys").is_visible() == (page.viewport_size["width"] > 480)  # a phone has no arrow keys
+
+
 def test_voting_by_button_and_by_key_reload_and_export(page: Any, tmp_path: Path) -> None:
     open_arena(page)
     name, before = rater(page), sources(page)
     assert not re.search("base|tuned", " ".join(before))
-    bottom = page.locator("#vote-right").bounding_box()
-    assert bottom["y"] + bottom["height"] <= page.viewport_size["height"]  # both videos and buttons on one screen
     look(page, "arena")
     page.reload()  # in mid-vote
     open_arena(page)
@@ -182,6 +197,9 @@ def test_voting_by_button_and_by_key_reload_and_export(page: Any, tmp_path: Path
     page.locator("#results .chart").wait_for()
     look(page, "results")
     page.locator("#export-button").click()
+    page.locator("#exported .hint").wait_for()
+    assert page.locator("#results .chart").is_visible()  # an export leaves the results where they are
+    look(page, "exported")
     with page.expect_download() as download:
         page.locator("#archive a").first.click()
     download.value.save_as(tmp_path / "votes.zip")

@@ -1,13 +1,16 @@
 """The command line of the Space, and its card."""
 
 import ast
+import socket
+import sys
 from pathlib import Path
 
+import app
 import gradio
 import pytest
 import torch
 from huggingface_hub import SpaceCard
-from options import parse_words
+from options import check_port, parse_words
 
 from tests.space.conftest import SPACE
 
@@ -56,6 +59,27 @@ def test_wrong_words_are_errors_at_once(words: list[str], problem: str, capsys: 
     with pytest.raises(SystemExit):
         parse_words(words)
     assert problem in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_is_prepared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(sys, "argv", ["app.py", "--port", str(port), "--data", str(tmp_path / "data")])
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+    assert ended.value.code == 2 and not (tmp_path / "data").exists()
+    said = capsys.readouterr().err
+    assert f"cannot listen on port {port} of 127.0.0.1" in said and "in use" in said and said.count("\n") == 1
+    check_port("127.0.0.1", port)  # free again
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 65536), ("256.0.0.1", 0)])
+def test_an_address_that_is_none_is_refused(host: str, port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        check_port(host, port)
+    assert f"port {port} of {host}" in capsys.readouterr().err
 
 
 def test_the_card_is_a_spaces_card() -> None:

@@ -113,6 +113,7 @@ def test_both_pipelines_start_from_the_same_noise(reward: Any, options: Any) -> 
     assert Path(again).read_bytes() == Path(untouched).read_bytes() == Path(base).read_bytes()
     before, after, difference = map(float, re.findall(r"<td>([^<]+)</td>", summary))
     assert difference == pytest.approx(after - before, abs=2e-4)
+    assert "A single pair may go either way" in " ".join(summary.split())
     assert re.findall(r"<td>([^<]+)</td>", equal)[2] in ("+0.0000", "-0.0000")
     other, *_ = compare("a red dog runs", 4, 0.0)
     assert Path(other).read_bytes() != Path(base).read_bytes()

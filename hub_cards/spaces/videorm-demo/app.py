@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from options import parse_words
+from options import check_port, parse_words
 
 HERE = Path(__file__).parent
 MAX_UPLOAD = "64mb"
@@ -19,6 +19,7 @@ def main() -> None:
     """Start the Space."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     words = parse_words()
+    check_port(words.host, words.port)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it runs
     data = words.data.resolve()
     set_environment(data)

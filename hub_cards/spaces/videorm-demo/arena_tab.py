@@ -7,6 +7,7 @@ import math
 import secrets
 import shutil
 import tempfile
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ _MESSAGES = {
     "too_soon": "That was quicker than anybody can look: it was not counted. Please vote again.",
 }
 _FEW_PROMPTS = 20
+# Told apart by the colour-blind too (ColorBrewer's Dark2).
+_COLORS = {"win": "#1b9e77", "tie": "#999999", "lose": "#d95f02"}
 Shown = tuple[Any, ...]
 
 
@@ -56,14 +59,14 @@ def build_arena_tab(tab: gr.Tab, rater: gr.BrowserState, options: Options) -> No
     """
     arena = Arena(options)
     duel_id = gr.Textbox(visible="hidden")
-    with gr.Accordion("Who votes", open=False):
-        with gr.Row():
-            name = gr.Textbox(label="Your name", max_length=MAX_NAME, min_width=200, elem_id="rater-name")
-            rename = gr.Button("Vote under this name", min_width=160, elem_id="rater-button")
     clips = gr.HTML(elem_id="duel")
     with gr.Row(elem_id="vote-buttons"):
         buttons = [gr.Button(label, elem_id=f"vote-{choice}", min_width=90) for choice, label in _BUTTONS]
     status = gr.HTML(elem_id="vote-status")
+    with gr.Accordion("Who votes", open=False):
+        with gr.Row():
+            name = gr.Textbox(label="Your name", max_length=MAX_NAME, min_width=200, elem_id="rater-name")
+            rename = gr.Button("Vote under this name", min_width=160, elem_id="rater-button")
     shown = [rater, name, duel_id, clips, status, *buttons]
     # Past the queue, which scoring may fill: voting takes no model and never waits for one.
     tab.select(arena.enter, [rater], shown, queue=False, show_progress="hidden", api_name="enter")
@@ -81,10 +84,11 @@ def build_arena_tab(tab: gr.Tab, rater: gr.BrowserState, options: Options) -> No
         with gr.Row():
             refresh = gr.Button("Show results", elem_id="results-button")
             export = gr.Button("Export votes", elem_id="export-button")
-        results = gr.HTML(elem_id="results")
+        exported = gr.HTML(elem_id="exported")
         archive = gr.File(label="Votes as preference data", visible=False, elem_id="archive")
+        results = gr.HTML(elem_id="results")
     refresh.click(arena.results, None, results, api_name="results")
-    export.click(arena.export, None, [archive, results], api_name="export")
+    export.click(arena.export, None, [archive, exported], api_name="export")
 
 
 class Arena:
@@ -241,21 +245,27 @@ def is_playable(video: Path) -> bool:
 
 def _chart(comparisons: list[ModelComparison]) -> str:
     """Draw win, tie and lose with intervals; return an address that a page can hold."""
-    bars = {name: [_bar(each.shares[name]) for each in comparisons] for name in ("win", "tie", "lose")}
+    bars = {name: [_bar(each.shares[name]) for each in comparisons] for name in _COLORS}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "chart.png")
         bar_chart(
             path,
-            [f"{each.model_b} against {each.model_a}" for each in comparisons],
+            [
+                textwrap.fill(f"{each.model_b} against {each.model_a}", 14, break_long_words=False)
+                for each in comparisons
+            ],
             {name: [height for height, _ in of_name] for name, of_name in bars.items()},
             intervals={name: [interval for _, interval in of_name] for name, of_name in bars.items()},
-            ylabel="share of votes",
+            ylabel="% of votes",
             title="Win, tie, lose",
+            colors=_COLORS,
+            narrow=True,
         )
         return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
 def _bar(share: Estimate) -> tuple[float, Interval]:
-    """Return a bar's height and the ends of its whiskers; an undefined share is not drawn."""
-    height = math.nan if share.value is None else share.value
-    return height, share.interval or (height, height)
+    """Return a bar's height in percent and the ends of its whiskers; an undefined share is not drawn."""
+    value = math.nan if share.value is None else share.value
+    low, high = share.interval or (value, value)
+    return 100 * value, (100 * low, 100 * high)

@@ -36,15 +36,17 @@ def build_compare_tab(model: VideoRMModel, processor: VideoRMProcessor, options:
         processor ([`VideoRMProcessor`]): Its processor.
         options ([`Options`]): The pipeline and the LoRA.
     """
-    prompt = gr.Textbox(
-        label="Prompt",
-        value=options.prompts[0] if options.prompts else "",
-        max_length=MAX_PROMPT,
-        elem_id="compare-prompt",
-    )
     with gr.Row():
-        seed = gr.Number(label="Seed", value=0, precision=0, minimum=0, maximum=MAX_SEED, min_width=120)
-        scale = gr.Slider(0, 1, value=1, step=0.05, label="Strength of the tuning", min_width=180)
+        prompt = gr.Textbox(
+            label="Prompt",
+            value=options.prompts[0] if options.prompts else "",
+            max_length=MAX_PROMPT,
+            scale=3,
+            min_width=300,
+            elem_id="compare-prompt",
+        )
+        seed = gr.Number(label="Seed", value=0, precision=0, minimum=0, maximum=MAX_SEED, scale=1, min_width=120)
+        scale = gr.Slider(0, 1, value=1, step=0.05, label="Strength of the tuning", scale=2, min_width=180)
     button = gr.Button("Sample both", variant="primary", elem_id="compare-button")
     summary = gr.HTML(fill("compare_intro"), elem_id="compare-summary")
     with gr.Row(elem_classes="pair"):

@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 NUM_PROMPTS = 12
 FAULTS = ("wrong_direction", "wrong_color", "flicker")
 _SHOWN_SIDE = 128  # tiny clips are enlarged to this, so that H.264 keeps their colours
-_NOTE = (
-    "This page runs on miniature weights of a small synthetic world: coloured shapes that move. They show how "
-    "everything works, not how good the full model is, and know only the words of prompts such as these: “{}”, “{}”."
+NOTE = (
+    "Miniature weights of a small synthetic world: they show how everything works, not how good the full model is, "
+    "and know only words such as those of the example prompts."
 )
 
 
@@ -70,7 +70,7 @@ def prepare(words: argparse.Namespace, data: Path) -> Options:
         dtype=words.dtype,
         prompts=tuple(prompts),
         example_clips=draw_examples(data / "examples"),
-        note=_NOTE.format(*prompts[:2]),
+        note=NOTE,
     )
 
 

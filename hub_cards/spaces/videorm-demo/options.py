@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +78,7 @@ def parse_words(words: list[str] | None = None) -> argparse.Namespace:
     # A hosted Space sets these two variables itself; nothing else makes the page visible to other machines.
     host, port = os.environ.get("GRADIO_SERVER_NAME", LOOPBACK), os.environ.get("GRADIO_SERVER_PORT", "7860")
     parser.add_argument("--host", default=host, help=f"address to listen on (default: {LOOPBACK}, this machine only)")
-    parser.add_argument("--port", type=int, default=int(port), help="default: 7860")
+    parser.add_argument("--port", type=int, default=port, help="default: 7860")
     parsed = parser.parse_args(words)
     if parsed.base is not None and (parsed.tuned is None or parsed.pairs is None):
         parser.error("--base needs --tuned and --pairs: a LoRA and pairs are made here for the miniature only")
@@ -88,6 +90,25 @@ def parse_words(words: list[str] | None = None) -> argparse.Namespace:
     except ValueError as error:
         parser.error(f"--{error}")
     return parsed
+
+
+def check_port(host: str, port: int) -> None:
+    """End the process in a sentence if it cannot listen there, which is better known before minutes of preparing.
+
+    Args:
+        host (`str`): Address to listen on.
+        port (`int`): Where.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            if os.name == "posix":  # what a server left that has just ended does not count; elsewhere this means more
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), port))
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "a port is a number from 0 to 65535"
+        sys.stderr.write(f"error: cannot listen on port {port} of {host}, give another --port: {reason}\n")
+        raise SystemExit(2) from error
 
 
 def _from_environment(name: str) -> str | None:

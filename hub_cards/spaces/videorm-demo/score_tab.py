@@ -74,7 +74,7 @@ def make_ranking(model: VideoRMModel, processor: VideoRMProcessor) -> Callable[[
 
     def rank(files: list[str] | None, prompt: str) -> str:
         if not files:
-            return problem("There is no clip yet: drop one or several on the left.")
+            return problem("There is no clip yet: drop one or several under “Clips”.")
         if len(files) > MAX_CLIPS:
             return problem(f"At most {MAX_CLIPS} clips are scored at once: got {len(files)}.")
         if not prompt.strip():

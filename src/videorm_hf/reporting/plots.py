@@ -15,6 +15,7 @@ Interval = tuple[float, float]
 _PATH = str | os.PathLike[str]
 # So many measured places at most are named on an axis one by one.
 _MAX_TICKS = 12
+_HEIGHT = 4.2  # inches
 
 
 def bar_chart(
@@ -26,6 +27,8 @@ def bar_chart(
     title: str,
     intervals: Mapping[str, Sequence[Interval]] | None = None,
     reference: float | None = None,
+    colors: Mapping[str, str] | None = None,
+    narrow: bool = False,
 ) -> None:
     """Draw groups of bars side by side.
 
@@ -37,10 +40,17 @@ def bar_chart(
         title (`str`): Over the figure.
         intervals (`Mapping[str, Sequence[tuple[float, float]]]`, *optional*): Of a series, the ends of its whiskers.
         reference (`float`, *optional*): Where a dashed line is drawn, such as chance.
+        colors (`Mapping[str, str]`, *optional*): Of a series, its colour; matplotlib's own by default.
+        narrow (`bool`): Small, so that its words can be read on a phone, with the legend below.
     """
-    with _figure(path, title, width=max(5.0, 1.5 + 0.35 * len(labels) * max(len(series), 2))) as axes:
-        draw_bars(axes, labels, series, ylabel=ylabel, intervals=intervals, reference=reference)
-        _legend(axes, len(series))
+    width = 1.5 + 0.35 * len(labels) * max(len(series), 2)
+    width, height = (max(3.6, width), 3.2) if narrow else (max(5.0, width), _HEIGHT)
+    with _figure(path, title, width=width, height=height) as axes:
+        draw_bars(axes, labels, series, ylabel=ylabel, intervals=intervals, reference=reference, colors=colors)
+        if narrow:
+            axes.figure.legend(loc="outside lower center", ncols=max(len(series), 1), frameon=False)
+        else:
+            _legend(axes, len(series))
 
 
 def draw_bars(
@@ -51,15 +61,18 @@ def draw_bars(
     ylabel: str,
     intervals: Mapping[str, Sequence[Interval]] | None = None,
     reference: float | None = None,
+    colors: Mapping[str, str] | None = None,
 ) -> None:
     """Draw groups of bars into axes, as [`bar_chart`] does."""
     width = 0.8 / max(len(series), 1)
     for number, (name, values) in enumerate(series.items()):
         places = [place + (number - (len(series) - 1) / 2) * width for place in range(len(labels))]
-        axes.bar(places, values, width, label=name, yerr=_whiskers(values, (intervals or {}).get(name)), capsize=3)
+        whiskers, color = _whiskers(values, (intervals or {}).get(name)), (colors or {}).get(name)
+        axes.bar(places, values, width, label=name, yerr=whiskers, capsize=3, color=color)
     if reference is not None:
         axes.axhline(reference, color="0.4", linestyle="--", linewidth=1)
-    turned = sum(map(len, labels)) > 40
+    inches = axes.bbox.width / axes.figure.dpi / max(len(labels), 1)
+    turned = 0.085 * max((len(line) for label in labels for line in label.split("\n")), default=0) > inches
     axes.set_xticks(range(len(labels)), labels, rotation=30 if turned else 0, ha="right" if turned else "center")
     axes.set_ylabel(ylabel)
 
@@ -186,10 +199,12 @@ def heat_map(
 
 
 @contextmanager
-def _figure(path: _PATH, title: str, width: float = 6.4, panels: int | None = None) -> Iterator[Any]:
+def _figure(
+    path: _PATH, title: str, width: float = 6.4, panels: int | None = None, height: float = _HEIGHT
+) -> Iterator[Any]:
     """Yield axes (a list of them where `panels` is given) and write the figure at the end."""
     # Figures of our own, apart from pyplot: no window system, and no state shared with the user's figures.
-    figure = Figure(figsize=(min(width, 24.0), 4.2), layout="constrained")
+    figure = Figure(figsize=(min(width, 24.0), height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, panels or 1, squeeze=False)[0]
     figure.suptitle(title)
