@@ -619,8 +619,12 @@ def test_bad_settings_are_refused_at_once(settings: dict[str, Any], message: str
 
 
 def test_a_rubric_that_does_not_exist(items: list[Item]) -> None:
-    with pytest.raises(ValueError, match="no rubric humour_v1; there are .*video_quality_v1"):
+    with pytest.raises(ValueError, match="no rubric humour_v1; there are prompt_following_v1, video_quality_v1.$"):
         VideoAnnotator(AnnotationOptions(model="judge", dimensions=("humour",)))
+    with pytest.raises(
+        ValueError, match="pairwise_humour_v1; there are pairwise_prompt_following_v1, pairwise_video_"
+    ):
+        VideoAnnotator(AnnotationOptions(model="judge", dimensions=("humour",), mode="pairwise"))
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,40 @@ def test_what_cannot_be_compared_is_a_usage_error(tmp_path: Path) -> None:
     ):
         result = run(*arguments)
         assert result.exit_code == 2 and "Error: " in result.stderr, (arguments, result.output)
+
+
+def test_the_mean_is_of_the_dimensions_that_both_sides_have(tmp_path: Path) -> None:
+    people = [rating(*video, value) for video, value in PEOPLE.items()]
+    other = [rating(*video, (value + 1) / 2, "prompt_following") for video, value in PEOPLE.items()]
+    one = write(tmp_path / "people.jsonl", people)
+    judge = write(tmp_path / "judge.jsonl", people + other)
+    result = run(judge, one, "--resamples", 20)
+    assert result.exit_code == 0 and "1.000" in result.output
+    assert "judge.jsonl (video_quality) against people.jsonl (video_quality)" in result.output
+
+    flat = [rating(*video, 1, "humour") for video in PEOPLE]
+    more = write(tmp_path / "more.jsonl", [*people, *other, *flat])
+    result = run(judge, more, "--output", tmp_path / "out", "--resamples", 20)
+    name = "mean of prompt_following, video_quality"
+    found = json.loads((tmp_path / "out" / "agreement.json").read_text(encoding="utf-8"))
+    assert found["judge_dimension"] == found["reference_dimension"] == name and found["num_videos"] == len(PEOPLE)
+    assert f"judge.jsonl ({name}) against more.jsonl ({name})" in result.output
+    assert sum(found["confusion"][step][step] for step in range(5)) == len(PEOPLE)  # no humour is in either
+
+    humour = write(tmp_path / "humour.jsonl", [row | {"dimension": "humour"} for row in people])
+    result = run(judge, humour)
+    assert result.exit_code == 2 and "has prompt_following, video_quality, " in result.stderr
+    assert "has humour, and none is the same: name one of each with --dimension" in result.stderr
+    named = ("--dimension", "video_quality", "--reference-dimension", "humour")
+    assert run(judge, humour, *named, "--resamples", 20).exit_code == 0
+
+
+def test_files_without_an_opinion_say_so(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.jsonl", [rating(*video, value) for video, value in PEOPLE.items()])
+    (tmp_path / "empty.csv").touch()
+    result = run(one, tmp_path / "empty.csv")
+    assert result.exit_code == 2 and "empty.csv is empty: expected the columns item_id, candidate_id" in result.stderr
+    failed = [rating(*video, None) | {"failure": "transport"} for video in PEOPLE]
+    result = run(write(tmp_path / "failed.jsonl", failed), one)
+    message = "failed.jsonl holds 6 records for 'video_quality', none with a rating or verdict: 6 transport."
+    assert result.exit_code == 2 and message in result.stderr

@@ -122,3 +122,15 @@ def test_a_wrong_key_is_said_without_the_key(folder: Path, monkeypatch: pytest.M
         result = run(server, folder, "--api-key-env", "MY_KEY")
     assert result.exit_code == 1 and "refused the key" in result.output + result.stderr
     assert "$MY_KEY" in result.stderr and "sk-secret" not in result.output + result.stderr + str(result.exception)
+
+
+def test_a_wrong_address_is_said_with_what_it_lacks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with judge_server(lambda number, body: Answer("no such page", status=404)) as server:
+        result = run(server, folder)
+    assert (
+        result.exit_code == 1 and "check the model's name and the base URL, which usually ends in /v1" in result.stderr
+    )
+    assert "OPENAI_API_KEY" not in result.stderr
+    with judge_server(lambda number, body: Answer("who are you?", status=403)) as server:
+        assert "the key comes from $OPENAI_API_KEY, which is not set" in run(server, folder).stderr

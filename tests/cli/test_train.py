@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from tests.trainer.factories import coloured_clip, small_folder
 from tests.video_factory import write_video
 from videorm_hf.cli.train import parser
+from videorm_hf.cli.videoprefer import app as videoprefer
 from videorm_hf.cli.videorm import app
 from videorm_hf.cli.yaml_options import parse_options
 
@@ -180,9 +181,47 @@ def test_a_table_of_pairs_is_enough(tmp_path, model, monkeypatch):
     assert result.exit_code == 2 and "must be a preference view" in result.output and "'worse'" in result.output
 
 
+def test_what_build_wrote_is_trained_on_by_its_view(tmp_path, model):
+    data = working_folder(tmp_path / "set")
+    halves = ("--split", "train=0.5", "--split", "test=0.5", "--num-workers", "0")
+    assert CliRunner().invoke(videoprefer, ["build", str(data), *halves]).exit_code == 0
+    words = ("--model", model, "--train_data", data / "built", "--output_dir", tmp_path / "out", *SHORT)
+    result = videorm_train(*words)
+    choices = "choose one with --dataset_config ratings or --dataset_config preference, got None"
+    assert result.exit_code == 2 and choices in result.output
+    for view in ("ratings", "preference"):
+        result = videorm_train(*words, "--dataset_config", view, "--eval_data", data / "built")
+        assert result.exit_code == 0, result.output + str(result.exception)
+    result = videorm_train(*words, "--dataset_config", "ratings", "--eval_data", data / "built", "--eval_split", "dev")
+    assert result.exit_code == 2 and 'Unknown split "dev". Should be one of ' in result.output
+    assert "--train_split train, --eval_split dev" in result.output
+
+
+def test_a_folder_that_datasets_cannot_read_is_an_error_in_words(tmp_path, model):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.json").write_text('{"prompt": "one"}')
+    (tmp_path / "data" / "b.json").write_text("{")
+    result = videorm_train("--model", model, "--train_data", tmp_path / "data", "--output_dir", tmp_path / "out")
+    assert result.exit_code == 2 and "data could not be read as a data set: " in result.output
+
+
+def test_ratings_under_another_name_are_asked_for(tmp_path, model):
+    data = working_folder(tmp_path / "data")
+    (data / "ratings.jsonl").rename(data / "people.jsonl")
+    words = ("--model", model, "--train_data", data, "--output_dir", tmp_path / "out", *SHORT)
+    result = videorm_train(*words)
+    message = "data has no rating in ratings.jsonl: name its rating file with --ratings"
+    assert result.exit_code == 2 and message in result.output
+    assert videorm_train(*words, "--ratings", "people.jsonl").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {"--dimensions": "quality"},
+            "data is not rated in quality: dimensions must be among mean, prompt_following, v",
+        ),
         ({"--train_data": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"--train_data": "nowhere.jsonl"}, "there is no nowhere.jsonl: a data set may be a table of pairs"),
         ({"--eval_data": "nowhere.csv"}, "there is no nowhere.csv: a data set may be a table of pairs"),

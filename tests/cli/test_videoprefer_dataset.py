@@ -85,17 +85,33 @@ def test_stats_writes_json_and_charts(folder: Path) -> None:
         assert Image.open(folder / "stats" / f"{name}.png").size[0] > 400
 
 
-def test_a_folder_that_is_not_rated_yet_can_be_built_and_counted(folder: Path) -> None:
+def test_a_folder_that_is_not_rated_yet_can_be_counted_but_not_built(folder: Path) -> None:
     (folder / "ratings.jsonl").unlink()
     result = run("build", folder, *HALVES)
-    assert result.exit_code == 0, result.output
-    assert "preference, train: 0 rows" in result.output
+    assert result.exit_code == 2 and "not one pair: are there ratings" in result.output
+    assert not (folder / "built").exists()
     result = run("stats", folder)
     assert result.exit_code == 0, result.output
     record = json.loads((folder / "stats" / "statistics.json").read_text())
     assert (record["videos_not_rated_in_every_dimension"], record["dimensions"]) == (40, {})
     result = run("export", folder, "--output", folder.parent / "hub", *HALVES)
     assert result.exit_code == 2 and "not one pair: are there ratings" in result.output
+
+
+def test_a_folder_without_an_item_is_an_error(folder: Path) -> None:
+    (folder / "items.jsonl").write_text("")
+    (folder / "ratings.jsonl").unlink()
+    for command in ("stats", "build"):
+        result = run(command, folder)
+        assert result.exit_code == 2 and "has no usable item.\n0 items read" in result.output
+
+
+def test_a_rating_in_an_unknown_dimension_is_named_with_its_line(folder: Path) -> None:
+    with (folder / "ratings.jsonl").open("a") as file:
+        record = json.loads((folder / "ratings.jsonl").read_text().splitlines()[0])
+        file.write(json.dumps(record | {"dimension": "quality"}) + "\n")
+    result = run("build", folder, *HALVES)
+    assert result.exit_code == 2 and "(--dimension), or mend ratings.jsonl:81." in result.output
 
 
 def test_export_and_push_dry_run(folder: Path, tmp_path: Path) -> None:
@@ -110,8 +126,11 @@ def test_export_and_push_dry_run(folder: Path, tmp_path: Path) -> None:
 
 def test_a_name_that_no_repository_can_have_is_refused_before_the_network(folder: Path, tmp_path: Path) -> None:
     assert run("export", folder, "--output", tmp_path / "hub", *HALVES).exit_code == 0
-    result = run("push", tmp_path / "hub", "not a name")
-    assert result.exit_code == 2 and "Error: Repo id must" in result.output
+    for options in ((), ("--dry-run",)):
+        result = run("push", tmp_path / "hub", "not a name", *options)
+        assert result.exit_code == 2 and "Error: Repo id must" in result.output
+    result = run("export", folder, "--output", tmp_path / "other", *HALVES, "--push", "not a name")
+    assert result.exit_code == 2 and "Error: Repo id must" in result.output and not (tmp_path / "other").exists()
 
 
 def test_real_clips_go_the_whole_way(tmp_path: Path) -> None:

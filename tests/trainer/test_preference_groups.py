@@ -193,8 +193,18 @@ def test_a_set_without_any_pair_is_an_error():
     rows = rated_items(2, num_candidates=1)
     with pytest.raises(ValueError, match="gives no pair: 2 rows, 0 ties"):
         groups(rows)
-    with pytest.raises(ValueError, match=r"gives no pair.*\['beauty'\]"):
-        groups(rated_items(2), dimensions=("beauty",))
+
+
+@pytest.mark.parametrize("dimensions", [("beauty",), ("video_quality", "beauty")])
+def test_a_dimension_that_no_row_is_rated_in_is_an_error(dimensions):
+    message = "set is not rated in beauty: dimensions must be among mean, prompt_following, video_quality"
+    with pytest.raises(ValueError, match=message):
+        groups(rated_items(2), dimensions=dimensions)
+    rows = rated_items(2)
+    for candidate in rows[1]["candidates"]:
+        candidate["ratings"] = {"beauty": candidate["ratings"]["video_quality"]}
+    assert len(groups(rows, dimensions=dimensions)) == len(dimensions)  # one row is enough
+    assert groups(preference_rows(2), dimensions=dimensions).num_pairs == 2  # whose pairs are made already
 
 
 def test_other_types_are_errors():

@@ -183,12 +183,40 @@ def test_wrong_settings_are_refused(sources: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no file absent.csv"):
         collect_prompts(tmp_path / "out", CollectSettings({"vidprom": 1}, {"vidprom": "absent.csv"}), progress=False)
     wrong = CollectSettings({"vidprom": 1}, {"vidprom": str(sources / "train.json")})
-    with pytest.raises(ValueError, match="not in the format in which VidProM is published: KeyError"):
+    with pytest.raises(
+        ValueError, match="in which VidProM is published: it has no 'uuid', only v_a, v_b, v_c, v_d, v_e"
+    ):
         collect_prompts(tmp_path / "out", wrong, progress=False)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "prompts.jsonl").write_text("")
     with pytest.raises(FileExistsError, match="drawn once"):
         collect_prompts(tmp_path / "out", settings(sources), progress=False)
+
+
+def test_an_id_that_a_source_repeats_is_named(sources: Path, tmp_path: Path) -> None:
+    rows = "".join(f"same,prompt number {number}\n" for number in range(3))
+    (sources / "VidProM_unique.csv").write_text("uuid,prompt\n" + rows)
+    with pytest.raises(ValueError, match="VidProM calls several prompts 'same', one of them 'prompt number"):
+        collect_prompts(tmp_path / "out", settings(sources, counts={"vidprom": 2}), progress=False)
+    assert not (tmp_path / "out").exists()
+    collect_prompts(tmp_path / "out", settings(sources, counts={"vidprom": 1}), progress=False)
+    assert list(collected(tmp_path / "out")) == ["vidprom-same"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("own.csv", "id,prompt\na,a dog\n", "own.csv is not in the format .*VidProM.*has no 'uuid', only id, prompt."),
+        ("own.csv", "", "VidProM at .*own.csv is empty: expected at least 2 prompts"),
+        ("own.csv", "uuid,prompt\n", "VidProM at .*own.csv is empty: expected at least 2 prompts"),
+        ("own.json", "", "own.json is not JSON"),
+    ],
+)
+def test_a_file_of_ones_own_is_told_what_it_lacks(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    chosen = CollectSettings({"vidprom": 2}, {"vidprom": str(tmp_path / name)})
+    with pytest.raises(ValueError, match=message):
+        collect_prompts(tmp_path / "out", chosen, progress=False)
 
 
 def test_the_defaults_add_up_to_the_papers_number() -> None:

@@ -196,15 +196,48 @@ def test_what_does_not_fit_is_refused(folder: Path, pool_file: Path, tmp_path: P
     (folder / "items.jsonl").unlink()
     (folder / "generation").mkdir()
     (folder / "generation" / "settings.json").write_text('{"seed": 1}')
-    with pytest.raises(ValueError, match="another pool or seed"):
+    (folder / "generation" / "00000.jsonl").write_text('{"item_id": "p0", "candidate_id": "0", "failure": null}')
+    with pytest.raises(ValueError, match=r"another pool or seed \(seed was 1, is 0; pool was None"):
         run(folder, pool)
     with pytest.raises(FileNotFoundError, match="videoprefer collect"):
         run(tmp_path / "absent", pool)
     write_jsonl(folder / "prompts.jsonl", [{"item_id": "p0", "prompt": "", "prompt_source": "vidprom"}])
     with pytest.raises(ValueError, match="prompts.jsonl:1: item_id, prompt and prompt_source must be text"):
         run(folder, pool)
+    (folder / "prompts.jsonl").write_text("\n")
+    with pytest.raises(ValueError, match="prompts.jsonl is empty: it must have a line for each prompt"):
+        run(folder, pool)
+    result = CliRunner().invoke(app, ["generate", str(folder), "--pool", str(pool_file)])
+    assert result.exit_code == 2 and "prompts.jsonl is empty" in result.output
     result = CliRunner().invoke(app, ["generate", str(folder), "--pool", str(tmp_path / "absent.yaml")])
     assert result.exit_code == 2 and "absent.yaml" in result.output
+
+
+def test_a_pool_that_made_nothing_does_not_bind(folder: Path, pool_file: Path) -> None:
+    pool = read_pool(pool_file)
+    latte = FAMILIES.index("latte")
+
+    def with_latte(**changes: Any) -> ModelPool:
+        models = [dataclasses.replace(pool.models[latte], **changes)]
+        return dataclasses.replace(pool, models=tuple(models), repeat_models=True)
+
+    with pytest.raises(ValueError, match="takes no num_frames"):
+        run(folder, with_latte(frames_argument="num_frames"))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        run(folder, with_latte(pipeline="nowhere"))
+    failed = run(folder, with_latte(call={**pool.models[latte].call, "height": "tall"}))  # each call fails
+    assert (failed.num_generated, failed.num_failed) == (0, 8)
+    counts = run(folder, with_latte())
+    assert (counts.num_generated, counts.num_failed) == (8, 0)
+
+    before = contents(folder)
+    with pytest.raises(ValueError, match=r"\(pool.models\[0\].fps was 8, is 4\): go on with those in .*settings.json"):
+        run(folder, with_latte(fps=4))
+    for journal in (folder / "generation").glob("*.jsonl"):  # as an interruption leaves it before the first line
+        journal.unlink()
+    with pytest.raises(ValueError, match=r"\(pool.models\[0\].fps was 8, is 4\)"):
+        run(folder, with_latte(fps=4))
+    assert contents(folder) == before
 
 
 @pytest.mark.slow

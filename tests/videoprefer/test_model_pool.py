@@ -64,7 +64,21 @@ def test_a_pool_is_read(tmp_path: Path) -> None:
         ("weight: 2", "weight: 0", "weight must be above 0"),
         ("weight: 2", "dtype: float8", "dtype must be one of"),
         ("models:", "models: [", "is not YAML"),
-        ("models:", "pool:", "not a pool of models: 'models'"),
+        ("models:", "pool:", "not a pool of models: the pool has an unknown pool and has no models. It takes models,"),
+        (
+            "[6, 9]",
+            "[6, 9], sizs: 1",
+            "not a pool of models: model 2 has an unknown sizs. It takes name, pipeline, gui",
+        ),
+        (
+            "guidance_scale: [6, 9]",
+            "guidance: [6, 9]",
+            "model 2 has an unknown guidance and has no guidance_scale. It",
+        ),
+        (POOL, "", "pool.yaml is empty: expected a pool"),
+        (POOL, "- a", r"not a pool of models: the pool must be settings with their names, got \['a'\]"),
+        (POOL, "models: [a]", "not a pool of models: model 1 must be settings with their names, got 'a'"),
+        (POOL, "models:", "not a pool of models"),
     ],
 )
 def test_a_faulty_pool_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:

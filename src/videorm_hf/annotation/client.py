@@ -194,7 +194,7 @@ class ChatClient:
         is_out_of_money = isinstance(error, openai.APIError) and error.code == "insufficient_quota"
         if status in _FATAL or is_out_of_money:
             why = _FATAL.get(status or 0, "says that the quota is used up")
-            message = f"the server {why} ({self._describe(error)}); the key comes from ${self.options.api_key_env}"
+            message = f"the server {why} ({self._describe(error)}); {self._advice(status)}"
             raise NoReplyError(message, attempt, status, is_fatal=True) from None
         if status == 400 and _NEWER_LENGTH_NAME in str(error) and attempt < self.options.max_attempts:
             self._length_name = _NEWER_LENGTH_NAME  # OpenAI's reasoning models take no other
@@ -207,6 +207,13 @@ class ChatClient:
             self._wait_until = max(self._wait_until, time.monotonic() + asked)
             return 0.0
         return min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE) * random.uniform(0.75, 1.25)
+
+    def _advice(self, status: int | None) -> str:
+        """Say where to look after an error that every call would end in."""
+        if status == 404:
+            return "check the model's name and the base URL, which usually ends in /v1"
+        is_set = "" if self._key != _NO_KEY else ", which is not set"
+        return f"the key comes from ${self.options.api_key_env}{is_set}"
 
     def _describe(self, error: Exception) -> str:
         if isinstance(error, openai.AuthenticationError):

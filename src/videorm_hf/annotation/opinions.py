@@ -1,11 +1,13 @@
 """Opinions on videos, from judges or people: ratings of one video each, or comparisons of two."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+import pandas as pd
 
 from videorm_hf.annotation.types import Choice
 from videorm_hf.evaluation.labels import LabelledPair, human_ratings
@@ -135,10 +137,10 @@ def read_opinions(path: Path, dimension: str, name: str | None = None) -> Opinio
         [`Opinions`]
 
     Raises:
-        ValueError: If the file is none of these or has nothing for the dimension.
+        ValueError: If the file is none of these or has no answer for the dimension.
     """
     last: dict[tuple[str, ...], dict[str, Any]] = {}
-    for number, row in enumerate(read_table(path), start=1):
+    for number, row in enumerate(_rows(path), start=1):
         names = ("first_id", "second_id") if row.get("first_id") is not None else ("candidate_id",)
         if any(row.get(column) is None for column in ("item_id", "dimension", *names)):
             raise ValueError(
@@ -152,6 +154,12 @@ def read_opinions(path: Path, dimension: str, name: str | None = None) -> Opinio
     wanted = dimensions if dimension == MEAN else [dimension]
     records = {key: row for key, row in last.items() if key[-1] in wanted}
     failures = Counter(str(row.get("failure") or "no_rating") for row in records.values() if _answer(row) is None)
+    if failures.total() == len(records):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in failures.most_common())
+        raise ValueError(
+            f"{path} holds {len(records)} records for {dimension!r}, none with a rating or verdict: {reasons}. "
+            "Ask again: videoprefer annotate --retry-failures."
+        )
     if {len(key) for key in records} == {4}:
         if dimension == MEAN:
             raise ValueError(
@@ -162,6 +170,43 @@ def read_opinions(path: Path, dimension: str, name: str | None = None) -> Opinio
         raise ValueError(f"{path} mixes ratings and verdicts; keep them in files of their own.")
     ratings = _ratings(path, records, len(wanted))
     return opinions_of_ratings(ratings, name or path.name, dimension, failures)
+
+
+def read_dimensions(path: Path) -> list[str]:
+    """Return the dimensions of a rating file's records, in alphabetical order.
+
+    Args:
+        path (`Path`): As for [`read_opinions`].
+    """
+    return sorted({str(row["dimension"]) for row in _rows(path) if row.get("dimension") is not None})
+
+
+def mean_opinions(opinions: Sequence[Opinions]) -> Opinions:
+    """Return the mean over several dimensions, of videos rated in all of them.
+
+    Args:
+        opinions (`Sequence[Opinions]`): Of one judge, a dimension each.
+
+    Returns:
+        [`Opinions`]
+
+    Raises:
+        ValueError: If they are comparisons.
+    """
+    dimensions = ", ".join(each.dimension for each in opinions)
+    if not all(each.ratings for each in opinions):
+        raise ValueError(f"{opinions[0].name} compares pairs: choose one of its dimensions {dimensions}, not a mean.")
+    videos = set.intersection(*(set(each.ratings) for each in opinions))
+    ratings = {video: fmean(each.ratings[video] for each in opinions) for video in videos}
+    failures = sum((each.failures for each in opinions), Counter[str]())
+    return opinions_of_ratings(ratings, opinions[0].name, f"mean of {dimensions}", failures)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        return read_table(path)
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} is empty: expected the columns item_id, candidate_id, dimension, rating.") from error
 
 
 def _ratings(path: Path, records: Mapping[tuple[str, ...], dict[str, Any]], num_dimensions: int) -> dict[Video, float]:

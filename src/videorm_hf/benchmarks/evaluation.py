@@ -208,8 +208,8 @@ def score_benchmark(
     if candidates and not scored:
         request, failure = next(iter(found.failures.items()))
         raise ValueError(
-            f"None of {len(candidates)} videos could be scored by {name}; the first, {request.video}: {failure.reason} "
-            f"({failure.message}). Do the clips lie where {benchmark.info.title} expects them?"
+            f"None of {len(candidates)} videos could be scored by {name}; the first, {request.video}: "
+            f"{failure.reason} ({failure.message}). Do the clips lie where {benchmark.info.title} expects them?"
         )
     if lost := sum(request.variant != ORIGINAL for request in found.failures):
         logger.warning("%s: %d altered videos could not be scored", name, lost)

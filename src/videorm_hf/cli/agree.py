@@ -10,12 +10,15 @@ from videorm_hf.cli.rated_videos import open_set, read_named_opinions, read_vide
 
 if TYPE_CHECKING:
     from videorm_hf.annotation.agreement import Agreement, Estimate
+    from videorm_hf.annotation.opinions import Opinions
 
 
 def agree(
     judge: Annotated[str, typer.Argument(help="A rating file, or SET:PATH#METRIC for a labelled set's metric.")],
     reference: Annotated[str, typer.Argument(help="People as SET:PATH, such as tvge:DATA, or a rating file.")],
-    dimension: Annotated[str, typer.Option(help="What the judge judged; mean for the mean of all.")] = "mean",
+    dimension: Annotated[
+        str, typer.Option(help="What the judge judged; mean for the mean of what both have judged.")
+    ] = "mean",
     reference_dimension: Annotated[
         str | None, typer.Option(help="What the reference judged.", show_default="the same")
     ] = None,
@@ -38,8 +41,7 @@ def agree(
     from videorm_hf.annotation.agreement import measure_agreement
 
     agreement = measure_agreement(
-        read_named_opinions(judge, dimension),
-        read_named_opinions(reference, reference_dimension or dimension),
+        *_opinions(judge, reference, dimension, reference_dimension or dimension),
         _models(judge, reference, folder),
         score_ties=score_ties,  # type: ignore[arg-type]  # checked by the metric
         num_resamples=resamples,
@@ -62,6 +64,42 @@ def agreement_row(agreement: "Agreement") -> dict[str, Any]:
         "weighted kappa": agreement.weighted_kappa,
     }
     return {name: _text(estimate) for name, estimate in figures.items() if estimate.value is not None}
+
+
+def _opinions(judge: str, reference: str, dimension: str, reference_dimension: str) -> "tuple[Opinions, Opinions]":
+    """Read both sides; two means are of the dimensions that both sides have."""
+    from videorm_hf.annotation.opinions import mean_opinions
+    from videorm_hf.videoprefer.pairs import MEAN
+
+    are_means = dimension == reference_dimension == MEAN
+    of_judge, of_reference = (_dimensions(spec) if are_means else [] for spec in (judge, reference))
+    if not of_judge or not of_reference:
+        return read_named_opinions(judge, dimension), read_named_opinions(reference, reference_dimension)
+    shared = [name for name in of_judge if name in of_reference]
+    if not shared:
+        raise ValueError(
+            f"{judge} has {', '.join(of_judge)}, {reference} has {', '.join(of_reference)}, and none is the same: "
+            "name one of each with --dimension and --reference-dimension."
+        )
+    if len(shared) == 1:
+        return read_named_opinions(judge, shared[0]), read_named_opinions(reference, shared[0])
+    first, second = (
+        mean_opinions([read_named_opinions(spec, name) for name in shared]) for spec in (judge, reference)
+    )
+    return first, second
+
+
+def _dimensions(spec: str) -> list[str]:
+    """Return what was judged, but for pooled votes; nothing for a metric, or a file that states a mean itself."""
+    from videorm_hf.annotation.opinions import read_dimensions
+    from videorm_hf.benchmarks.benchmark import ALL
+    from videorm_hf.videoprefer.pairs import MEAN
+
+    labelled = open_set(spec)
+    if labelled is None:
+        names = read_dimensions(Path(spec))
+        return [] if MEAN in names else names
+    return [] if "#" in spec else [name for name in labelled.dimensions if name not in (ALL, MEAN)]
 
 
 def _models(judge: str, reference: str, folder: str | None) -> dict[tuple[str, str], str]:

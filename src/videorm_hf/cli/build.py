@@ -49,7 +49,9 @@ def build(
     for view in VIEWS:
         with tempfile.TemporaryDirectory() as cache:
             builder = VideoPrefer(config_name=view, cache_dir=cache, **settings)
-            builder.config.checked(builder.config.open())  # nothing is written where this raises
+            opened = builder.config.open()
+            builder.config.checked(opened)  # nothing is written where this or the next one raises
+            builder.config.check_pairs(opened)
             builder.download_and_prepare(str(output / view), download_mode="force_redownload")
         for lock in (f"{view}_builder.lock", f"{view}.incomplete_info.lock"):  # which datasets leaves behind
             (output / lock).unlink(missing_ok=True)

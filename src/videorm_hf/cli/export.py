@@ -39,10 +39,14 @@ def export(
     installed. Exit code: 0 if every item was exported, 1 if something was set aside (with --strict: and nothing
     written), 2 if the command cannot be run as given.
     """
+    from huggingface_hub.utils import validate_repo_id
+
     from videorm_hf.videoprefer.builder import VideoPreferConfig
     from videorm_hf.videoprefer.export import export_to_hub_layout
 
     logging.basicConfig(level=logging.WARNING)
+    if push is not None:
+        validate_repo_id(push)
     settings = options.dataset_settings(
         folder, ratings, candidates, dimension, pairs_on, keep_ties, min_margin, split, seed, num_workers, strict
     )

@@ -17,8 +17,11 @@ def push(
 
     Exit code: 0 if all is there, 2 if the command cannot be run as given.
     """
+    from huggingface_hub.utils import validate_repo_id
+
     from videorm_hf.videoprefer.export import files_to_push
 
+    validate_repo_id(repo_id)
     logging.basicConfig(level=logging.WARNING)
     files = files_to_push(folder)
     if not dry_run:

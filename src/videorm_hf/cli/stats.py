@@ -42,6 +42,8 @@ def stats(
     report = Report()
     items = read_items(folder, ratings, num_candidates=candidates or None, report=report, strict=strict)
     facts = compute_statistics(items)
+    if not facts.num_items:
+        raise ValueError(f"{folder} has no usable item.\n{report.describe()}")
     rows, agreement = facts.rows(folder.name), facts.agreement_rows(folder.name)
     for name, path in options.named_values(compare):
         more_rows, more_agreement = _rows_of(name, get_benchmark(name, path))

@@ -102,6 +102,7 @@ def run(words: Sequence[str]) -> None:
 
     options, args = parse_options(parser(), words)
     logging.getLogger("videorm_hf").setLevel(logging.INFO if args.process_index == 0 else logging.ERROR)
+    checkpoint = CHECKPOINT.choose(options.resume, args.resume_from_checkpoint, args.output_dir)
     sets = _load(options.train_data, options.train_split, options)
     trainer = VideoRewardTrainer(
         options.model,
@@ -110,13 +111,11 @@ def run(words: Sequence[str]) -> None:
         eval_dataset=_evaluation(options),
         peft_config=_lora(options),
     )
-    checkpoint = args.resume_from_checkpoint
-    if options.resume and checkpoint is None:
-        checkpoint = CHECKPOINT.last_complete(args.output_dir)
-        logger.info(
-            "Going on from %s." if checkpoint else "No complete checkpoint in %s.", checkpoint or args.output_dir
-        )
-    trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except KeyboardInterrupt:
+        logger.warning(CHECKPOINT.say_what_is_kept(args.output_dir))
+        raise
     if options.eval_data:
         trainer.save_metrics("eval", trainer.evaluate())
     trainer.save_model()
@@ -135,9 +134,8 @@ def _evaluation(options: TrainingOptions) -> Any:
 
 def _load(words: Sequence[str], split: str, options: TrainingOptions) -> dict[str, Any]:
     """Read data sets under their last names."""
-    from datasets import load_dataset
-
     from videorm_hf.scoring.tables import TABLE_FORMATS
+    from videorm_hf.videoprefer.working_folder import RATINGS_FILE
 
     names = [_name(word) for word in words]
     if len(set(names)) < len(names):
@@ -148,9 +146,36 @@ def _load(words: Sequence[str], split: str, options: TrainingOptions) -> dict[st
             sets[name] = _table(Path(word))
         elif Path(word, ITEMS_FILE).is_file():
             sets[name] = _working_folder(Path(word), options.ratings)
+            if sets[name] and not any(of.ratings for item in sets[name] for of in item.candidates):
+                read = ", ".join(options.ratings or [RATINGS_FILE])
+                raise ValueError(f"{word} has no rating in {read}: name its rating file with --ratings.")
         else:
-            sets[name] = load_dataset(find_source(word, "A data set"), options.dataset_config, split=split)
+            sets[name] = _prepared(word, split, options)
     return sets
+
+
+def _prepared(word: str, split: str, options: TrainingOptions) -> Any:
+    """Read one split of what `datasets` reads, or of one view of what `videoprefer build` wrote."""
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    from videorm_hf.videoprefer.features import VIEWS
+
+    source, config = find_source(word, "A data set"), options.dataset_config
+    if all(Path(source, view, "dataset_info.json").is_file() for view in VIEWS):
+        if config not in VIEWS:
+            choices = " or ".join(f"--dataset_config {view}" for view in VIEWS)
+            raise ValueError(f"{word} holds both views: choose one with {choices}, got {config}.")
+        source, config = str(Path(source, config)), None
+    try:
+        return load_dataset(source, config, split=split)
+    except DatasetGenerationError as error:
+        raise ValueError(f"{word} could not be read as a data set: {error.__cause__ or error}") from error
+    except ValueError as error:
+        raise ValueError(
+            f"{word} could not be read as a data set, with --train_split {options.train_split}, --eval_split "
+            f"{options.eval_split} and --dataset_config {options.dataset_config}: {error}"
+        ) from error
 
 
 def _has_no_splits(path: Path) -> bool:

@@ -93,7 +93,8 @@ class PreferenceGroups(DrawnDataset):
 
     Raises:
         TypeError: If `data` has another type.
-        ValueError: If it is empty, has other columns, or holds impossible ratings, margins, prompts or pairs.
+        ValueError: If it is empty, has other columns, is not rated in a dimension of the settings, or holds impossible
+            ratings, margins, prompts or pairs.
     """
 
     def __init__(
@@ -113,12 +114,14 @@ class PreferenceGroups(DrawnDataset):
         chosen[order[: max(1, round(fraction * len(order)))]] = True
         self.num_ties = 0
         self._problems: dict[str, list[str]] = {}
+        self._rated: set[str] = set()  # the dimensions found
         self._names: list[tuple[str, ...]] = []
         self._groups: list[tuple[int, tuple[tuple[int, int], ...], tuple[float, ...]]] = []
         for number, row in enumerate(_light_rows(self._data)):
             if chosen[number]:
                 self._add(number, row)
         self._raise_problems()
+        self._check_dimensions()
         self.num_pairs = sum(len(pairs) for _, pairs, _ in self._groups)
         if not self._groups:
             raise ValueError(
@@ -206,6 +209,7 @@ class PreferenceGroups(DrawnDataset):
         candidates = []
         for place, candidate in enumerate(map(_as_mapping, row["candidates"])):
             ratings = {name: rating for name, rating in (candidate["ratings"] or {}).items() if rating is not None}
+            self._rated |= ratings.keys()
             for dimension, rating in ratings.items():
                 if not MIN_RATING <= rating <= MAX_RATING:  # also where it is NaN
                     self._problem("ratings are not numbers from 1 to 5", f"{names[place]} {dimension}: {rating}")
@@ -214,6 +218,15 @@ class PreferenceGroups(DrawnDataset):
         item = Item("", row["prompt"], "", tuple(candidates))
         pairs = [p for name in self.settings.dimensions for p in make_preference_pairs(item, name, ties="keep")]
         return [(pair.chosen, pair.rejected, pair.margin) for pair in pairs]
+
+    def _check_dimensions(self) -> None:
+        """Raise if no row of the `ratings` view is rated in one of the dimensions."""
+        unknown = [name for name in self.settings.dimensions if name not in {MEAN, *self._rated}]
+        if unknown and self.view == "ratings":
+            raise ValueError(
+                f"{self.name} is not rated in {', '.join(unknown)}: dimensions must be among {MEAN}"
+                f"{''.join(f', {name}' for name in sorted(self._rated))}."
+            )
 
     def _problem(self, kind: str, example: str) -> None:
         self._problems.setdefault(kind, []).append(example)

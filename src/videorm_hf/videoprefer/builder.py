@@ -126,16 +126,31 @@ class VideoPreferConfig(datasets.BuilderConfig):
         report, rated = Report(), set()
         for item in folder.items(report):
             rated |= {*rated_dimensions(item)}
-        if not rated <= {*self.dimensions}:
+        if unknown := rated - {*self.dimensions}:
+            places = ", ".join(folder.first_rated_in(name) for name in sorted(unknown))
             raise ValueError(
                 f"{folder.folder} is rated in {', '.join(sorted(rated))}, but dimensions has only "
-                f"{', '.join(self.dimensions)}: name all of them (--dimension)."
+                f"{', '.join(self.dimensions)}: name all of them (--dimension), or mend {places}."
             )
         if self.strict and report.problems:
             raise BadDataError(report)
         if not report.items_out:
             raise ValueError(f"{folder.folder} has no usable item.\n{report.describe()}")
         return report
+
+    def check_pairs(self, folder: WorkingFolder) -> None:
+        """Read the folder up to the first pair.
+
+        Args:
+            folder ([`WorkingFolder`]): From `open`.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if not any(True for item in folder.items() for _ in self.pairs(item)):
+            raise ValueError(
+                f"{folder.folder} gives not one pair: are there ratings that differ in {self.pair_dimensions}?"
+            )
 
     def pairs(self, item: Item) -> Iterator[PreferencePair]:
         """Yield an item's pairs, dimension by dimension.

@@ -81,7 +81,7 @@ def collect_prompts(
 
     Raises:
         FileExistsError: If the folder has its prompts already.
-        ValueError: If a source has fewer usable prompts than wanted.
+        ValueError: If a source has fewer usable prompts than wanted, or calls two that are drawn by the same id.
     """
     folder = Path(folder)
     if (folder / PROMPTS_FILE).exists():
@@ -99,6 +99,8 @@ def collect_prompts(
         drawn = _drawn(_usable(found, seen, settings, tally), wanted, source)
         for record in _with_clips(drawn, folder, settings, source, tally, wanted, progress):
             records.append(record)
+        if not tally["read"]:
+            raise ValueError(f"{source.title} at {location} is empty: expected at least {wanted} prompts.")
         if tally["drawn"] < wanted:
             raise ValueError(
                 f"{source.title} at {location} has {tally['drawn']} usable prompts, {wanted} are wanted: "
@@ -149,11 +151,17 @@ def _with_clips(
     progress: bool,
 ) -> Iterator[dict[str, Any]]:
     """Yield as many records as are wanted; a caption whose clip cannot be had gives way to the next one."""
+    item_ids: set[str] = set()
     with tqdm(total=wanted, desc=f"drawing {source.title}", disable=not progress or None) as bar:
         for found in drawn:
             if tally["drawn"] == wanted:
                 return
             item_id = f"{source.name}-{found.origin}"
+            if item_id in item_ids:
+                raise ValueError(
+                    f"{source.title} calls several prompts {found.origin!r}, one of them {found.prompt!r}: "
+                    "expected an id for each; mend the source."
+                )
             record: dict[str, Any] = {"item_id": item_id, "prompt": found.prompt.strip(), "prompt_source": source.name}
             if source.has_videos:
                 try:
@@ -164,6 +172,7 @@ def _with_clips(
                 segment = {"video_id": found.video_id, "start": found.start, "end": found.end}
                 record |= {"real_video": clip, "real_segment": segment}
             tally["drawn"] += 1
+            item_ids.add(item_id)
             bar.update()
             yield record
 

@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import os
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,8 @@ def generate_candidates(
     """Generate the candidates of every prompt in `prompts.jsonl` and write `items.jsonl`.
 
     Run under `accelerate launch`, every process takes its share. A folder without prompts, or with items that are not
-    from here, is an `OSError`; a faulty line, or a folder that was begun with another pool or seed, a `ValueError`.
+    from here, is an `OSError`; no line, a faulty one, or a folder that has videos of another pool or seed, a
+    `ValueError`.
 
     Args:
         folder (`str` or `os.PathLike`): The working folder.
@@ -230,21 +232,51 @@ def _read_prompts(folder: Path) -> dict[str, dict[str, Any]]:
         if record["item_id"] in prompts:
             raise ValueError(f"{line.place}: {record['item_id']!r} stands there twice")
         prompts[record["item_id"]] = record
+    if not prompts:
+        raise ValueError(f"{path} is empty: it must have a line for each prompt, with item_id, prompt, prompt_source.")
     return prompts
 
 
 def _begin(folder: Path, pool: ModelPool, seed: int) -> None:
-    """Record pool and seed, or check that they are those of the run that is continued."""
+    """Record pool and seed, or check that they are those of the run that is continued, once it has made a video."""
     settings = json.loads(json.dumps({"seed": seed, "pool": dataclasses.asdict(pool)}))
     path = folder / SETTINGS_FILE
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != settings:
-            raise ValueError(f"{folder} was begun with another pool or seed: see {path}, or use another folder.")
-        return
-    if (folder / ITEMS_FILE).exists():
+        differences = list(_differences(json.loads(path.read_text(encoding="utf-8")), settings))
+        if not differences:
+            return
+        if _has_made(folder):
+            raise ValueError(
+                f"{folder} was begun with another pool or seed ({'; '.join(differences)}): go on with those "
+                f"in {path}, or use another folder."
+            )
+        for journal in (folder / JOURNAL_FOLDER).glob("*.jsonl"):  # its failures are those of the other pool
+            journal.unlink()
+    elif (folder / ITEMS_FILE).exists():
         raise FileExistsError(f"{folder / ITEMS_FILE} exists and is not from here: use another folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _has_made(folder: Path) -> bool:
+    """Tell whether there is a video, or the record of one."""
+    records = (line.record or {} for path in (folder / JOURNAL_FOLDER).glob("*.jsonl") for line in read_lines(path))
+    videos = (folder / VIDEO_FOLDER).rglob("*.mp4")
+    return any(record.get("failure", "torn") is None for record in records) or any(
+        path.suffixes == [".mp4"] for path in videos
+    )
+
+
+def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """Yield what differs between two settings by its place, such as `pool.models[0].fps`, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old | new:
+            yield from _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for place, pair in enumerate(zip(old, new, strict=True)):
+            yield from _differences(*pair, f"{name}[{place}]")
+    elif old != new:
+        yield f"{name} was {reprlib.repr(old)}, is {reprlib.repr(new)}"
 
 
 def _share(

@@ -7,6 +7,7 @@ and steps are not given there: they stand in a YAML file that docs/guides/collec
 import dataclasses
 import math
 import random
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,20 +126,37 @@ def read_pool(path: Path) -> ModelPool:
         [`ModelPool`]
 
     Raises:
-        ValueError: If the file is not YAML, or a setting is unknown, absent or of another shape.
+        ValueError: If the file is empty or not YAML, or a setting is unknown, absent or of another shape.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        models = tuple(_model(entry) for entry in content.pop("models"))
-        return ModelPool(models=models, **content)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
-    except (TypeError, KeyError, AttributeError) as error:
-        known = ", ".join(name.name for name in dataclasses.fields(PoolModel))
-        raise ValueError(f"{path} is not a pool of models: {error}. A model has {known}.") from error
+    if content is None:
+        raise ValueError(f"{path} is empty: expected a pool, with models and what each of them takes.")
+    try:
+        _check_names(content, ModelPool, "the pool")
+        models = tuple(_model(entry, number) for number, entry in enumerate(content.pop("models"), start=1))
+        return ModelPool(models=models, **content)
+    except TypeError as error:
+        raise ValueError(f"{path} is not a pool of models: {error}") from error
 
 
-def _model(entry: dict[str, Any]) -> PoolModel:
+def _check_names(entry: Any, kind: type[PoolModel | ModelPool], what: str) -> None:
+    """Refuse settings that are not those of a class, by their names."""
+    if not isinstance(entry, dict):
+        raise TypeError(f"{what} must be settings with their names, got {reprlib.repr(entry)}.")
+    fields = dataclasses.fields(kind)
+    required = [of.name for of in fields if of.default is of.default_factory is dataclasses.MISSING]
+    unknown = sorted(map(str, entry.keys() - {of.name for of in fields}))
+    missing = [name for name in required if name not in entry]
+    faults = [f"has an unknown {name}" for name in unknown] + [f"has no {name}" for name in missing]
+    if faults:
+        raise TypeError(f"{what} {' and '.join(faults)}. It takes {', '.join(of.name for of in fields)}.")
+
+
+def _model(entry: Any, number: int) -> PoolModel:
+    _check_names(entry, PoolModel, f"model {number}")
     entry = dict(entry)
     low, high = entry.pop("guidance_scale")
     return PoolModel(

@@ -14,6 +14,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+_SHOWN = 10  # columns in a message
+
 
 @dataclass(frozen=True)
 class FoundPrompt:
@@ -114,9 +116,24 @@ def open_source(source: PromptSource, location: str) -> Iterator[FoundPrompt]:
     Raises:
         ValueError: If the rows are not in the source's format.
     """
+    last: dict[str, Any] = {}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal last
+        for row in _rows(location):
+            last = row
+            yield row
+
     try:
-        yield from source.read(_rows(location))
-    except (KeyError, TypeError, AttributeError) as error:
+        yield from source.read(rows())
+    except KeyError as error:
+        raise ValueError(
+            f"{location} is not in the format in which {source.title} is published: it has no {error}, only "
+            f"{', '.join(list(last)[:_SHOWN])}{' and more' if len(last) > _SHOWN else ''}."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{location} is not JSON: {error}") from error
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"{location} is not in the format in which {source.title} is published: {error!r}") from error
 
 

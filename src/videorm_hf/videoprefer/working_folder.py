@@ -156,6 +156,11 @@ class WorkingFolder:
                 if self._path_fault(video) is None:
                     yield os.path.join(self.folder, video)
 
+    def first_rated_in(self, dimension: str) -> str:
+        """Return the place of the first rating in a dimension, such as `"ratings.jsonl:3"`."""
+        lines = (line for path in self.rating_files for line in read_lines(path))
+        return next((line.place for line in lines if (line.record or {}).get("dimension") == dimension), dimension)
+
     def prompts(self) -> dict[str, str]:
         """Read the prompts of all items that have one, used or not: splits must not depend on faults.
 

@@ -66,6 +66,8 @@ def load_rubric(dimension: str, mode: Mode = "pointwise", version: str = "v1") -
     paths = [folder.joinpath(f"{name}.txt") for name in names]
     if not all(path.is_file() for path in paths):
         known = sorted(path.name[: -len(".txt")] for path in folder.iterdir() if path.name.endswith(".txt"))
-        raise ValueError(f"There is no rubric {names[0]}; there are {', '.join(known)}.")
+        rubrics = [name for name in known if not name.startswith(("reply_", "verdict_"))]
+        asked = [name for name in rubrics if name.startswith("pairwise_") == (mode == "pairwise")]
+        raise ValueError(f"There is no rubric {names[0]}; there are {', '.join(asked)}.")
     text, text_form, json_form = (path.read_text(encoding="utf-8").strip() for path in paths)
     return Rubric(dimension, version, text, text_form, json_form)
