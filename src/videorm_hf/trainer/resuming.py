@@ -114,11 +114,10 @@ class CheckpointFiles:
                 f"{folder} holds checkpoints of an earlier run: --resume goes on from them. To begin anew, name "
                 "another --output_dir, or delete them."
             )
-        checkpoint = self.last_complete(folder) if resume else None
-        if resume:
-            logger.info(
-                *(("Going on from %s.", checkpoint) if checkpoint else ("No complete checkpoint in %s.", folder))
-            )
+        if not resume:
+            return None
+        checkpoint = self.last_complete(folder)
+        logger.info("Going on from %s." if checkpoint else "No complete checkpoint in %s.", checkpoint or folder)
         return checkpoint
 
     def say_what_is_kept(self, output_dir: str | os.PathLike[str] | None) -> str:
