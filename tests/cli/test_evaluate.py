@@ -155,6 +155,17 @@ def test_what_cannot_run_as_given(clips: Path, videorm_folder: Path, tmp_path: P
         assert result.exit_code == 2 and named in " ".join(result.output.split()), result.output
 
 
+def test_the_report_of_another_set_is_not_replaced(evaluated: Path, tmp_path: Path) -> None:
+    before = (evaluated / "report.json").read_bytes()
+    (tmp_path / "tvge").mkdir()
+    write_tvge(tmp_path / "tvge")
+    result = run("--benchmark", "tvge", "--data", tmp_path / "tvge", "--reward", "column:CLIP Score", "--output",
+                 evaluated, *ON_CPU)  # fmt: skip
+    assert result.exit_code == 2
+    assert "holds a report on FETV" in " ".join(result.output.split())
+    assert (evaluated / "report.json").read_bytes() == before
+
+
 def test_no_clip_at_all_is_an_error_that_names_one(clips: Path, videorm_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "clips.jsonl").write_bytes(clips.read_bytes())
     result = run("--benchmark", "fetv", "--data", tmp_path / "clips.jsonl", "--reward", videorm_folder, "--output",

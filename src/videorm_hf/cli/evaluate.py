@@ -45,8 +45,10 @@ def evaluate(
     from videorm_hf.evaluation.video_scores import ScoringSettings
 
     logging.basicConfig(level=logging.WARNING)
+    labelled = get_benchmark(benchmark, data)
+    _check_output(output, labelled.info.title)
     report = evaluate_rewards(
-        get_benchmark(benchmark, data),
+        labelled,
         reward,
         output,
         dimensions=dimension,
@@ -61,6 +63,15 @@ def evaluate(
     _show(report, output)
     if any(result.failures for result in report.rewards):
         raise typer.Exit(1)
+
+
+def _check_output(output: Path, title: str) -> None:
+    """Raise for the report of another set, which would be replaced."""
+    from videorm_hf.evaluation.results import EvaluationReport
+
+    path = output / "report.json"
+    if path.is_file() and (other := EvaluationReport.load(path).benchmark["title"]) != title:
+        raise ValueError(f"{output} holds a report on {other}: name another folder for {title}.")
 
 
 def _tables(report: "EvaluationReport") -> dict[str, list[dict[str, Any]]]:
