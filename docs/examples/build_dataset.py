@@ -18,61 +18,36 @@ import json
 import shutil
 from pathlib import Path
 
-import pandas as pd
 from datasets import load_dataset
 
 from videorm_hf.videoprefer.builder import VideoPreferConfig
 from videorm_hf.videoprefer.export import export_to_hub_layout
+from videorm_hf.videoprefer.rated_table import read_rated_table
 
-COLUMNS = ["prompt", "video", "model"]
 PEOPLE = "people.jsonl"  # ratings.jsonl is for a judge, who continues no file that people began
-
-
-def read_table(table: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Read the rows and the names of the rated dimensions; exit with all that is wrong with them."""
-    rows = pd.read_csv(table, dtype=dict.fromkeys(COLUMNS, str))
-    if missing := sorted(set(COLUMNS) - set(rows.columns)):
-        raise SystemExit(f"{table} lacks the columns {missing}: it has {list(rows.columns)}.")
-    dimensions = [name for name in rows.columns if name not in COLUMNS and rows[name].notna().any()]
-    faults, seen = [], {}
-    for row, cells in enumerate(rows.to_dict("records"), start=2):  # row 1 holds the names
-        if empty := [name for name in COLUMNS if pd.isna(cells[name])]:
-            faults.append(f"row {row}: no {', '.join(empty)}")
-            continue
-        video = table.parent / cells["video"]
-        first = seen.setdefault((cells["prompt"], video.resolve()), row)
-        if first != row:
-            faults.append(f"rows {first} and {row} rate {video} for one prompt: give one row, the mean of its ratings")
-        if not video.is_file():
-            faults.append(f"row {row}: there is no file {video}")
-        for name in dimensions:
-            if pd.notna(cells[name]) and not 1 <= pd.to_numeric(cells[name], errors="coerce") <= 5:
-                faults.append(f"row {row}: {name} must be a rating from 1 to 5 or empty, got {cells[name]!r}")
-    if faults:
-        raise SystemExit("\n".join([f"Mend {table}, and drop columns without ratings:", *faults[:10]]))
-    return rows.astype(dict.fromkeys(dimensions, float)), dimensions
 
 
 def write_working_folder(table: Path, folder: Path) -> list[str]:
     """Write items, copies of the videos and ratings; return the rated dimensions."""
-    rows, dimensions = read_table(table)
+    rated = read_rated_table(table)
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     items, ratings = [], []
-    for number, (prompt, group) in enumerate(rows.groupby("prompt", sort=False)):
+    for item in rated:
         candidates = []
-        for place, row in enumerate(group.to_dict("records")):
-            name = f"videos/{number}-{place}{Path(row['video']).suffix}"
-            shutil.copy(table.parent / row["video"], folder / name)
-            candidates.append({"candidate_id": str(place), "video": name, "model": row["model"]})
-            for dimension in dimensions:
-                if pd.notna(row[dimension]):
-                    record = {"item_id": str(number), "candidate_id": str(place), "dimension": dimension}
-                    ratings.append(record | {"rating": row[dimension], "judge": {"model": "human"}})
-        items.append({"item_id": str(number), "prompt": prompt, "prompt_source": "own", "candidates": candidates})
+        for place, video in enumerate(item.candidates):
+            name = f"videos/{item.item_id}-{place}{Path(video.video).suffix}"
+            shutil.copy(video.video, folder / name)
+            candidates.append({"candidate_id": str(place), "video": name, "model": video.model})
+            for dimension, rating in video.ratings.items():
+                record = {"item_id": item.item_id, "candidate_id": str(place), "dimension": dimension}
+                ratings.append(record | {"rating": rating, "judge": {"model": "human"}})
+        items.append(
+            {"item_id": item.item_id, "prompt": item.prompt, "prompt_source": "own", "candidates": candidates}
+        )
     write_lines(folder / "items.jsonl", items)
     if ratings:
         write_lines(folder / PEOPLE, ratings)
-    return dimensions
+    return list(dict.fromkeys(record["dimension"] for record in ratings))
 
 
 def write_lines(path: Path, records: list[dict]) -> None:
@@ -83,7 +58,7 @@ def write_lines(path: Path, records: list[dict]) -> None:
 def main() -> None:
     """Write the working folder, export it, and read the result as anyone would."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path, help="CSV file of videos and, perhaps, ratings")
+    parser.add_argument("table", type=Path, help="table of videos and, perhaps, ratings")
     parser.add_argument("folder", type=Path, help="working folder to write")
     parser.add_argument("--output", type=Path, default=Path("my-dataset"), help="data set to write")
     parser.add_argument("--train-share", type=float, default=0.9, help="share of the prompts in the split train")
@@ -91,7 +66,10 @@ def main() -> None:
 
     if options.output.exists():
         raise SystemExit(f"{options.output} exists: remove it, or name another folder with --output.")
-    dimensions = write_working_folder(options.table, options.folder)
+    try:
+        dimensions = write_working_folder(options.table, options.folder)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from error
     if not dimensions:
         print(f"{options.folder} is ready to be rated: no rating in {options.table}, so nothing was exported.")
         return

@@ -12,6 +12,7 @@ from draftv_trainer import DRaFTVConfig
 from draftv_trainer.cli.arguments import SamplingArguments, find_rewards, read_prompts
 from draftv_trainer.cli.draftv import main
 from videorm_hf.models.dtypes import parse_loading_dtypes
+from videorm_hf.rewards import load_reward
 
 ROWS = [{"text": "a cat", "label": 1}, {"text": "a dog", "label": 2}]
 
@@ -64,8 +65,9 @@ def test_rewards_are_folders_ids_functions_and_classes(files: Path) -> None:
     Path("videorm").mkdir()
     Path("videorm", "config.json").write_text("{}")
     words = ["videorm", "owner/name", "hps_v2:HPS_v2_compressed.pt", "pick_score:folder"]
-    *loaded_later, red, blue = find_rewards([*words, "rewards_of_mine:red", "rewards_of_mine:Blue"])
-    assert loaded_later == words
+    words += ["rewards_of_mine:red", "rewards_of_mine:Blue"]
+    assert find_rewards(words) == words
+    red, blue = map(load_reward, words[-2:])
     frames = torch.rand(2, 3, 3, 4, 4)
     assert torch.equal(red(frames, ["", ""]), frames[:, :, 0].mean(dim=(1, 2, 3)))
     assert torch.equal(blue(frames, ["", ""]), frames[:, :, 2].mean(dim=(1, 2, 3)))

@@ -134,7 +134,9 @@ def test_ctrl_c_says_what_is_kept(in_folder: Path, capsys: pytest.CaptureFixture
     words = ["train", "--config", "run.yaml", "--reward_funcs", "impatient:red", "--reward_weights", "1.0"]
     words += ["--output_dir", "cut", "--per_device_train_batch_size", "1", "--save_strategy", "steps"]
     assert main([*words, "--save_steps", "1"]) == 130
-    said = f"Stopped. {Path('cut/checkpoint-2')} is complete: the same line with --resume goes on from it."
+    said = (
+        f"Stopped. {Path('cut/checkpoint-2')} is complete: --resume, or resume_from_checkpoint=True, goes on from it."
+    )
     assert said in capsys.readouterr().err
     assert main([*words, "--output_dir", "early", "--save_steps", "9"]) == 0  # the third call is over
     assert main(["train", "--config", "run.yaml", "--output_dir", "cut"]) == 2

@@ -20,8 +20,7 @@ from draftv_trainer.sampling import check_pipeline_kwargs
 from draftv_trainer.trainer_inputs import prompt_dataset
 from draftv_trainer.variants import VideoSettings
 from videorm_hf.models.dtypes import DTYPES, parse_dtype
-from videorm_hf.models.sources import VIDEORM_FILES, find_source
-from videorm_hf.rewards import REWARDS, load_reward
+from videorm_hf.rewards import check_reward
 
 logger = logging.getLogger(__name__)
 
@@ -226,18 +225,12 @@ def find_rewards(words: Sequence[str]) -> list[RewardFunction | str]:
             (`hps_v2:PATH`), or `module:name` of one's own.
 
     Returns:
-        `list[Callable | str]`: one's own imported, the others as they were given. A module that has no such name is an
-        `ImportError`, an unknown name a `ValueError`, and a folder that is not there a `FileNotFoundError`.
+        `list[Callable | str]`: the words. A module that has no such name is an `ImportError`, an unknown name a
+        `ValueError`, and a folder that is not there a `FileNotFoundError`.
     """
-    return [_find_reward(word) for word in words]
-
-
-def _find_reward(word: str) -> RewardFunction | str:
-    """Import one's own reward; return any other word as it is, if it can be one."""
-    name, colon, _ = word.partition(":")
-    if not colon or Path(word).exists():
-        return find_source(word, "A reward that is not `NAME:SOURCE`", VIDEORM_FILES)
-    return word if name in REWARDS else load_reward(word)
+    for word in words:
+        check_reward(word)
+    return list(words)
 
 
 def trained_settings(lora: Path) -> dict[str, Any]:

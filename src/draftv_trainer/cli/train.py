@@ -117,11 +117,7 @@ def run(words: Sequence[str]) -> None:
         peft_config=options.lora_config(),
         monitor_rewards=find_rewards(options.monitor_rewards) or None,
     )
-    try:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    except KeyboardInterrupt:
-        logger.warning(CHECKPOINT.say_what_is_kept(args.output_dir))
-        raise
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(_internal_call=True)  # which does not push
     if trainer.is_world_process_zero():
         logger.info("Written to %s.", args.output_dir)

@@ -8,10 +8,9 @@ from typing import Literal
 
 from videorm_hf.evaluation.labels import LabelledPair, pairs_of_items
 from videorm_hf.evaluation.metrics import are_tied
-from videorm_hf.videoprefer.items import MAX_RATING, MIN_RATING, Item, Judge
+from videorm_hf.videoprefer.items import MAX_RATING, MIN_RATING, Item
 from videorm_hf.videoprefer.pairs import MEAN, PreferencePair, rated_dimensions
 
-HUMAN = Judge(model="human")
 ALL = "all"  # the pairs of all dimensions of a set of votes, pooled
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pandas as pd
 
 from videorm_hf.benchmarks.benchmark import (
-    HUMAN,
     Benchmark,
     BenchmarkInfo,
     checked_rating,
@@ -22,7 +21,7 @@ from videorm_hf.benchmarks.benchmark import (
     first_existing,
 )
 from videorm_hf.scoring.tables import read_json_lines
-from videorm_hf.videoprefer.items import Candidate, Item
+from videorm_hf.videoprefer.items import HUMAN, Candidate, Item
 
 INFO = BenchmarkInfo(
     name="fetv",

@@ -7,8 +7,8 @@ relative to a folder of videos.
 from collections import Counter
 from pathlib import Path
 
-from videorm_hf.benchmarks.benchmark import HUMAN, Benchmark, BenchmarkInfo, find_file, first_existing
-from videorm_hf.videoprefer.items import MAX_RATING, MIN_RATING, Candidate, Item
+from videorm_hf.benchmarks.benchmark import Benchmark, BenchmarkInfo, find_file, first_existing
+from videorm_hf.videoprefer.items import HUMAN, MAX_RATING, MIN_RATING, Candidate, Item
 
 INFO = BenchmarkInfo(
     name="t2vqa_db",

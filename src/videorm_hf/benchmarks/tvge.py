@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from videorm_hf.benchmarks.benchmark import HUMAN, Benchmark, BenchmarkInfo, checked_rating, find_file
-from videorm_hf.videoprefer.items import Candidate, Item
+from videorm_hf.benchmarks.benchmark import Benchmark, BenchmarkInfo, checked_rating, find_file
+from videorm_hf.videoprefer.items import HUMAN, Candidate, Item
 
 INFO = BenchmarkInfo(
     name="tvge",

@@ -111,11 +111,7 @@ def run(words: Sequence[str]) -> None:
         eval_dataset=_evaluation(options),
         peft_config=_lora(options),
     )
-    try:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    except KeyboardInterrupt:
-        logger.warning(CHECKPOINT.say_what_is_kept(args.output_dir))
-        raise
+    trainer.train(resume_from_checkpoint=checkpoint)
     if options.eval_data:
         trainer.save_metrics("eval", trainer.evaluate())
     trainer.save_model()

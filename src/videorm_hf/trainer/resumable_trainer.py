@@ -45,7 +45,12 @@ class ResumableTrainer(Trainer):
             # An evaluation prepares the model without DistributedDataParallel, and accelerate would leave it at that:
             # each process would train alone.
             self.model._is_accelerate_prepared = False
-        return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        try:
+            return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        except KeyboardInterrupt:
+            if self.is_world_process_zero():
+                logger.warning(self.checkpoint_files.say_what_is_kept(self.args.output_dir))
+            raise
 
     def facts(self) -> dict[str, Any]:
         """Gather the facts of the run.

@@ -121,7 +121,7 @@ class CheckpointFiles:
         return checkpoint
 
     def say_what_is_kept(self, output_dir: str | os.PathLike[str] | None) -> str:
-        """Say what an interrupted command leaves.
+        """Say what an interrupted run leaves.
 
         Args:
             output_dir (`str` or `os.PathLike`, *optional*):
@@ -133,7 +133,7 @@ class CheckpointFiles:
         checkpoint = self.last_complete(output_dir or ".")
         if checkpoint is None:
             return f"Stopped before the first checkpoint: nothing is kept in {output_dir}."
-        return f"Stopped. {checkpoint} is complete: the same line with --resume goes on from it."
+        return f"Stopped. {checkpoint} is complete: --resume, or resume_from_checkpoint=True, goes on from it."
 
     def missing(self, checkpoint: str | os.PathLike[str]) -> list[str]:
         """List what a checkpoint lacks for an exact resumption.

@@ -31,6 +31,9 @@ class Judge:
     temperature: float | None = None
 
 
+HUMAN = Judge(model="human")
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One video of an item with its ratings.
