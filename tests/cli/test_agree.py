@@ -106,7 +106,9 @@ def test_files_without_an_opinion_say_so(tmp_path: Path) -> None:
     one = write(tmp_path / "one.jsonl", [rating(*video, value) for video, value in PEOPLE.items()])
     (tmp_path / "empty.csv").touch()
     result = run(one, tmp_path / "empty.csv")
-    assert result.exit_code == 2 and "empty.csv is empty: expected the columns item_id, candidate_id" in result.stderr
+    assert (
+        result.exit_code == 2 and "empty.csv is empty: expected a line with the names of its columns" in result.stderr
+    )
     failed = [rating(*video, None) | {"failure": "transport"} for video in PEOPLE]
     result = run(write(tmp_path / "failed.jsonl", failed), one)
     message = "failed.jsonl holds 6 records for 'video_quality', none with a rating or verdict: 6 transport."

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from videorm_hf.scoring.tables import read_table, write_table
 
 
@@ -27,3 +29,9 @@ def test_names_with_leading_zeros_come_back_from_a_csv_file(tmp_path: Path) -> N
     row = {"video": "a.mp4", "prompt": "x", "reward": 0.25, "error": None, "message": None, "item_id": "0001"}
     write_table([row], tmp_path / "out.csv")
     assert read_table(tmp_path / "out.csv") == [row]
+
+
+def test_an_empty_csv_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(ValueError, match="empty.csv is empty: expected a line with the names of its columns"):
+        read_table(tmp_path / "empty.csv")

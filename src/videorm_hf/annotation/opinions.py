@@ -7,8 +7,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import pandas as pd
-
 from videorm_hf.annotation.types import Choice
 from videorm_hf.evaluation.labels import LabelledPair, human_ratings
 from videorm_hf.scoring.tables import read_table
@@ -140,7 +138,7 @@ def read_opinions(path: Path, dimension: str, name: str | None = None) -> Opinio
         ValueError: If the file is none of these or has no answer for the dimension.
     """
     last: dict[tuple[str, ...], dict[str, Any]] = {}
-    for number, row in enumerate(_rows(path), start=1):
+    for number, row in enumerate(read_table(path), start=1):
         names = ("first_id", "second_id") if row.get("first_id") is not None else ("candidate_id",)
         if any(row.get(column) is None for column in ("item_id", "dimension", *names)):
             raise ValueError(
@@ -178,7 +176,7 @@ def read_dimensions(path: Path) -> list[str]:
     Args:
         path (`Path`): As for [`read_opinions`].
     """
-    return sorted({str(row["dimension"]) for row in _rows(path) if row.get("dimension") is not None})
+    return sorted({str(row["dimension"]) for row in read_table(path) if row.get("dimension") is not None})
 
 
 def mean_opinions(opinions: Sequence[Opinions]) -> Opinions:
@@ -200,13 +198,6 @@ def mean_opinions(opinions: Sequence[Opinions]) -> Opinions:
     ratings = {video: fmean(each.ratings[video] for each in opinions) for video in videos}
     failures = sum((each.failures for each in opinions), Counter[str]())
     return opinions_of_ratings(ratings, opinions[0].name, f"mean of {dimensions}", failures)
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        return read_table(path)
-    except pd.errors.EmptyDataError as error:
-        raise ValueError(f"{path} is empty: expected the columns item_id, candidate_id, dimension, rating.") from error
 
 
 def _ratings(path: Path, records: Mapping[tuple[str, ...], dict[str, Any]], num_dimensions: int) -> dict[Video, float]:

@@ -62,7 +62,10 @@ def read_table(path: Path) -> list[Row]:
         return read_json_lines(path)
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
-    rows = pd.read_csv(path, keep_default_na=False, dtype=str).to_dict("records")
+    try:
+        rows = pd.read_csv(path, keep_default_na=False, dtype=str).to_dict("records")
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} is empty: expected a line with the names of its columns.") from error
     return [
         {name: cell or None if name in _NAMES or name.endswith("_id") else _number(cell) for name, cell in row.items()}
         for row in rows
